@@ -1,0 +1,75 @@
+"""Frozen dataclasses to and from plain JSON values; unknown and missing names are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from clover.errors import ConfigError
+
+ConfigT = TypeVar("ConfigT")
+
+
+def to_plain(config: Any) -> Any:
+    """A config as dictionaries, lists and scalars, ready for JSON."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {field.name: to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, (list, tuple)):
+        return [to_plain(item) for item in config]
+    if config is None or isinstance(config, (str, int, float, bool)):
+        return config
+    raise ConfigError(f"a config cannot hold {type(config).__name__} {config!r}")
+
+
+def from_plain(cls: type[ConfigT], plain: Any, *, where: str = "") -> ConfigT:
+    """Rebuild a config of type ``cls`` from what `to_plain` gave.
+
+    Args:
+        cls: The dataclass.
+        plain: A mapping with a value for any of its fields; fields left out keep their default.
+        where: Name of the place the values come from, for error messages.
+
+    Raises:
+        ConfigError: an unknown field, a value of the wrong type, or a value the dataclass refuses.
+    """
+    where = where or cls.__name__
+    if not isinstance(plain, Mapping):
+        raise ConfigError(f"{where} must be an object with named fields, not {plain!r}")
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    unknown = sorted(set(plain) - set(names))
+    if unknown:
+        raise ConfigError(f"{where} has no field {', '.join(map(repr, unknown))}; it has {', '.join(names)}")
+    values = {name: _convert(hints[name], plain[name], f"{where}.{name}") for name in names if name in plain}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Check and convert one JSON value to the type that a field asks for."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_plain(typing.cast(type, hint), value, where=where)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(next(option for option in arguments if option is not type(None)), value, where)
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise ConfigError(f"{where} is {value!r}; it can be {', '.join(map(repr, arguments))}")
+    if origin is tuple and isinstance(value, list):
+        item_hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(item_hints) != len(value):
+            raise ConfigError(f"{where} has {len(value)} values; it takes {len(item_hints)}")
+        return tuple(_convert(item, entry, where) for item, entry in zip(item_hints, value, strict=True))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
+        return value
+    raise ConfigError(f"{where} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")

@@ -1,0 +1,1 @@
+"""File and caption to batch: decoding, transforms, tokenising, tagging, masking, corpora, loading."""

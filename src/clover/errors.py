@@ -1,0 +1,34 @@
+"""What a user can mend: every error says which thing is wrong and what to do about it."""
+
+from __future__ import annotations
+
+
+class CloverError(Exception):
+    """Base of all errors that the user can mend; the command line prints its message as one line.
+
+    The message names the thing (a path, an option, a row) and the remedy, without a trailing full stop.
+    """
+
+
+class MediaError(CloverError):
+    """A video or image that cannot be read: missing, empty, not media, without a picture, or too broken."""
+
+
+class TextError(CloverError):
+    """A text that cannot be used, or a tokenizer or tagger that cannot be loaded."""
+
+
+class DataError(CloverError):
+    """An annotation file or corpus that is missing, incomplete or inconsistent."""
+
+
+class CheckpointError(CloverError):
+    """A checkpoint that is missing, incomplete, of another shape, or made by another model."""
+
+
+class LibraryError(CloverError):
+    """A search library that is missing, broken, or made by another model."""
+
+
+class ConfigError(CloverError):
+    """A setting, recipe or option that does not exist or contradicts another."""

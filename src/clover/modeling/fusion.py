@@ -1,0 +1,110 @@
+"""Fusion encoder: video tokens and text tokens to fused tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from clover.errors import ConfigError
+from clover.modeling.layers import Transformer, TransformerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionConfig:
+    """Bidirectional transformer over ``[video tokens ; text tokens]`` (method, section 1)."""
+
+    video_width: int = 1024
+    """Width of a video token as the video encoder gives it."""
+    num_spatial_positions: int = 49
+    """Number of learned spatial positions: cells of the video encoder's final grid."""
+    num_temporal_positions: int = 4
+    """Number of learned temporal positions: most temporal cells that can be fused."""
+    has_own_cls: bool = False
+    """Put one learned token between video and text (the published fill-in-the-blank configuration)."""
+    transformer: TransformerConfig = field(default_factory=lambda: TransformerConfig(num_layers=3))
+    """The layers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedTokens:
+    """Output of the fusion encoder."""
+
+    video: Float[Tensor, "b v d"]
+    """Tokens at the video's positions, time-major."""
+    text: Float[Tensor, "b l d"]
+    """Tokens at the text's positions; the first, at [CLS], is the paper's ``M_f``."""
+    own_cls: Float[Tensor, "b 1 d"] | None
+
+    @property
+    def cls(self) -> Float[Tensor, "b d"]:
+        """The fused embedding ``M_f``: the output at the text's [CLS]."""
+        return self.text[:, 0]
+
+
+class FusionEncoder(nn.Module):
+    """Joins the two modalities token by token."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        width = config.transformer.width
+        self.num_temporal_positions = config.num_temporal_positions
+        self.num_spatial_positions = config.num_spatial_positions
+        self.video_input = nn.Linear(config.video_width, width)
+        self.spatial_position = nn.Parameter(torch.empty(config.num_spatial_positions, width))
+        self.temporal_position = nn.Parameter(torch.empty(config.num_temporal_positions, width))
+        self.type_embedding = nn.Embedding(2, width)
+        self.video_norm = nn.LayerNorm(width, eps=1e-5)
+        self.own_cls = nn.Parameter(torch.empty(width)) if config.has_own_cls else None
+        self.transformer = Transformer(config.transformer)
+
+    @torch.no_grad()
+    def reset_own_parameters(self) -> None:
+        """Initial values as published: positions and own [CLS] small, types standard normal."""
+        nn.init.trunc_normal_(self.spatial_position, std=0.02)
+        nn.init.trunc_normal_(self.temporal_position, std=0.02)
+        nn.init.normal_(self.type_embedding.weight)
+        if self.own_cls is not None:
+            nn.init.trunc_normal_(self.own_cls, std=0.02)
+
+    def join(
+        self,
+        video: Float[Tensor, "b t h w dv"],
+        text: Float[Tensor, "b l d"],
+        is_token: Bool[Tensor, "b l"],
+    ) -> tuple[Float[Tensor, "b s d"], Bool[Tensor, "b s"]]:
+        """The joint input sequence and which of its places are no padding."""
+        b, t, h, w, _ = video.shape
+        if t > self.num_temporal_positions or h * w != self.num_spatial_positions:
+            raise ConfigError(
+                f"fusion takes at most {self.num_temporal_positions} temporal cells of "
+                f"{self.num_spatial_positions} spatial cells, but the video has {t} of {h * w} "
+                f"({h} x {w}): use the model's own number of frames and frame size"
+            )
+        positions = self.temporal_position[:t, None] + self.spatial_position
+        tokens = self.video_input(video.flatten(2, 3)) + positions + self.type_embedding.weight[0]
+        parts = [self.video_norm(tokens).flatten(1, 2), text + self.type_embedding.weight[1]]
+        if self.own_cls is not None:
+            parts.insert(1, self.own_cls.expand(b, 1, -1))
+        sequence = torch.cat(parts, dim=1)
+        num_ahead = sequence.shape[1] - text.shape[1]
+        return sequence, nn.functional.pad(is_token, (num_ahead, 0), value=True)
+
+    def forward(
+        self,
+        video: Float[Tensor, "b t h w dv"],
+        text: Float[Tensor, "b l d"],
+        is_token: Bool[Tensor, "b l"],
+    ) -> FusedTokens:
+        """Fuse video tokens (of the video encoder) with text tokens (of the text encoder).
+
+        Raises:
+            ConfigError: the video has more temporal cells or another grid than there are positions for.
+        """
+        sequence, is_present = self.join(video, text, is_token)
+        fused = self.transformer(sequence, is_present)
+        num_video = video.shape[1] * video.shape[2] * video.shape[3]
+        own_cls = None if self.own_cls is None else fused[:, num_video : num_video + 1]
+        return FusedTokens(video=fused[:, :num_video], text=fused[:, -text.shape[1] :], own_cls=own_cls)

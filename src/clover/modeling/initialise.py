@@ -1,0 +1,49 @@
+"""Initial weights, as published: BERT's and Swin's small normals, Xavier for projections and answer heads."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from clover.modeling.heads import ClassifierHead, TextProjection, VideoProjection
+from clover.modeling.model import CloverModel, ModelConfig
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, seed: int) -> None:
+    """Draw all parameters of a module from the seed, whatever they held before.
+
+    Every parameter is first filled with NaN, so that one that nobody initialises is loud.
+    """
+    for parameter in module.parameters():
+        parameter.fill_(float("nan"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part in module.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.trunc_normal_(part.weight, std=0.02)
+                if part.bias is not None:
+                    nn.init.zeros_(part.bias)
+            elif isinstance(part, nn.Embedding):
+                nn.init.normal_(part.weight, std=0.02)
+            elif isinstance(part, nn.LayerNorm):
+                nn.init.ones_(part.weight)
+                nn.init.zeros_(part.bias)
+        for part in module.modules():
+            if isinstance(part, (VideoProjection, TextProjection, ClassifierHead)):
+                for linear in part.modules():
+                    if isinstance(linear, nn.Linear):
+                        nn.init.xavier_uniform_(linear.weight)
+            reset = getattr(part, "reset_own_parameters", None)
+            if reset is not None:
+                reset()
+    forgotten = [name for name, parameter in module.named_parameters() if parameter.isnan().any()]
+    if forgotten:
+        raise AssertionError(f"parameters without an initial value: {', '.join(forgotten)}")
+
+
+def new_model(config: ModelConfig, *, seed: int = 0) -> CloverModel:
+    """A network with fresh weights, the same for the same seed."""
+    model = CloverModel(config)
+    initialise(model, seed)
+    return model

@@ -1,0 +1,124 @@
+"""One bidirectional transformer, shared by the text and the fusion encoder (BERT's layer, post-norm)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from clover.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """A stack of BERT layers."""
+
+    width: int = 768
+    """Width of a token."""
+    num_layers: int = 12
+    """Number of layers."""
+    num_heads: int = 12
+    """Number of attention heads; divides the width."""
+    feed_forward_width: int = 3072
+    """Width of the hidden layer of the feed-forward part."""
+    dropout: float = 0.1
+    """Dropout probability after attention and feed-forward, and on the attention probabilities."""
+    norm_epsilon: float = 1e-12
+    """Epsilon of every LayerNorm (BERT's)."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.num_heads:
+            raise ConfigError(f"transformer width {self.width} is not a multiple of {self.num_heads} heads")
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; the three input projections are one matrix."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.dropout = config.dropout
+        self.query_key_value = nn.Linear(config.width, 3 * config.width)
+        self.output = nn.Linear(config.width, config.width)
+
+    def _split(self, tokens: Float[Tensor, "b l d"]) -> tuple[Tensor, Tensor, Tensor]:
+        b, length, _ = tokens.shape
+        projected = self.query_key_value(tokens).view(b, length, 3, self.num_heads, -1)
+        query, key, value = projected.permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+    def forward(
+        self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None
+    ) -> Float[Tensor, "b l d"]:
+        """Let every token look at every visible token."""
+        query, key, value = self._split(tokens)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=is_visible, dropout_p=dropout)
+        return self.output(mixed.transpose(1, 2).reshape(tokens.shape))
+
+    def probabilities(
+        self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None
+    ) -> Float[Tensor, "b n l l"]:
+        """Who looks at whom: rows (the looking token) sum to one."""
+        query, key, _ = self._split(tokens)
+        scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+        if is_visible is not None:
+            scores = scores.masked_fill(~is_visible, float("-inf"))
+        return scores.softmax(dim=-1)
+
+
+class TransformerLayer(nn.Module):
+    """Attention and feed-forward, each added to its input and normalised afterwards."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.attention_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+        self.expand = nn.Linear(config.width, config.feed_forward_width)
+        self.contract = nn.Linear(config.feed_forward_width, config.width)
+        self.output_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None
+    ) -> Float[Tensor, "b l d"]:
+        """One step of mixing and thinking."""
+        tokens = self.attention_norm(tokens + self.dropout(self.attention(tokens, is_visible)))
+        hidden = self.contract(F.gelu(self.expand(tokens)))
+        return self.output_norm(tokens + self.dropout(hidden))
+
+
+class Transformer(nn.Module):
+    """A stack of layers over one sequence with padding."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_layers))
+
+    @staticmethod
+    def _visible(is_token: Bool[Tensor, "b l"] | None) -> Bool[Tensor, "b 1 1 l"] | None:
+        return None if is_token is None else is_token[:, None, None, :]
+
+    def forward(
+        self, tokens: Float[Tensor, "b l d"], is_token: Bool[Tensor, "b l"] | None
+    ) -> Float[Tensor, "b l d"]:
+        """Transform a sequence; ``is_token`` is False at padding, None means that nothing is padding."""
+        is_visible = self._visible(is_token)
+        for layer in self.layers:
+            tokens = layer(tokens, is_visible)
+        return tokens
+
+    @torch.no_grad()
+    def attention_maps(
+        self, tokens: Float[Tensor, "b l d"], is_token: Bool[Tensor, "b l"] | None
+    ) -> list[Float[Tensor, "b n l l"]]:
+        """The attention probabilities of every layer, for looking at."""
+        is_visible = self._visible(is_token)
+        maps = []
+        for layer in self.layers:
+            maps.append(layer.attention.probabilities(tokens, is_visible))
+            tokens = layer(tokens, is_visible)
+        return maps

@@ -1,0 +1,250 @@
+"""The Clover network: three encoders, the projections to the shared space, and the heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from clover.errors import ConfigError
+from clover.modeling.fusion import FusedTokens, FusionConfig, FusionEncoder
+from clover.modeling.heads import ChoiceHead, MaskedWordHead, OpenEndedHead, TextProjection, VideoProjection
+from clover.modeling.pixels import Clip, PixelConfig, normalise
+from clover.modeling.text_encoder import TextEncoder, TextEncoderConfig
+from clover.modeling.video_swin import VideoEncoder, VideoEncoderConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """Which task heads a model carries besides the ones of pre-training."""
+
+    num_answers: int = 0
+    """Size of the answer vocabulary of the open-ended head; 0 means no such head."""
+    answer_dropout: float = 0.1
+    """Dropout in front of the open-ended head."""
+    answers_at_mask: bool = False
+    """Read the answer at the text's [MASK] (fill-in-the-blank) and not at its [CLS]."""
+    has_choices: bool = False
+    """Carry a multiple-choice head."""
+    choice_dropout: float = 0.5
+    """Dropout in front of the multiple-choice head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The whole network; the defaults are Clover-Base."""
+
+    video: VideoEncoderConfig = field(default_factory=VideoEncoderConfig)
+    """Video encoder."""
+    text: TextEncoderConfig = field(default_factory=TextEncoderConfig)
+    """Text encoder."""
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    """Fusion encoder."""
+    embedding_width: int = 768
+    """Width of the space in which video, text and their fusion are compared."""
+    projection_width: int = 1536
+    """Hidden width of the video projections."""
+    fused_dropout: float = 0.1
+    """Dropout inside the projection of the fusion of video and masked text."""
+    fused_pairing: Literal["paper", "first_release"] = "paper"
+    """Which fusion is compared with which anchor: Eq. 2's, or the one of the authors' first release (2022)."""
+    pixels: PixelConfig = field(default_factory=PixelConfig)
+    """How pixels become numbers."""
+    heads: HeadConfig = field(default_factory=HeadConfig)
+    """Task heads."""
+
+    def __post_init__(self) -> None:
+        if self.fusion.video_width != self.video.output_width:
+            raise ConfigError(
+                f"fusion takes video tokens of width {self.fusion.video_width}, "
+                f"but the video encoder gives {self.video.output_width}"
+            )
+        if self.fusion.transformer.width != self.text.transformer.width:
+            raise ConfigError(
+                f"the fusion encoder's width {self.fusion.transformer.width} is not "
+                f"the text encoder's {self.text.transformer.width}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """The six embeddings of a pre-training batch in the shared space, not normalised (method, section 1)."""
+
+    video: Float[Tensor, "b d"]
+    """``V_e``: complete video."""
+    text: Float[Tensor, "b d"]
+    """``T_e``: complete text."""
+    masked_video: Float[Tensor, "b d"]
+    """``V_m``."""
+    masked_text: Float[Tensor, "b d"]
+    """``T_m``."""
+    fused_for_video: Float[Tensor, "b d"]
+    """The fused embedding compared with the video: ``M_{V_m f}``, of masked video and complete text."""
+    fused_for_text: Float[Tensor, "b d"]
+    """The fused embedding compared with the text: ``M_{T_m f}``, of complete video and masked text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingOutput:
+    """What the objectives of pre-training look at."""
+
+    embeddings: Embeddings
+    word_scores: Float[Tensor, "masked vocabulary"]
+    """Scores of every word piece at the masked places only, in the order of the batch."""
+
+
+class CloverModel(nn.Module):
+    """Tensors in, tensors out. Files and sentences are the business of `clover.pipeline.Clover`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        text_width, width = config.text.transformer.width, config.embedding_width
+        self.video_encoder = VideoEncoder(config.video)
+        self.text_encoder = TextEncoder(config.text)
+        self.fusion_encoder = FusionEncoder(config.fusion)
+        self.video_projection = VideoProjection(
+            input_width=config.video.output_width, hidden_width=config.projection_width, output_width=width
+        )
+        self.text_projection = TextProjection(input_width=text_width, output_width=width)
+        self.fused_video_projection = VideoProjection(
+            input_width=text_width, hidden_width=config.projection_width, output_width=width
+        )
+        self.fused_text_projection = TextProjection(
+            input_width=text_width, output_width=width, dropout=config.fused_dropout
+        )
+        self.masked_word_head = MaskedWordHead(
+            width=text_width,
+            vocabulary_size=config.text.vocabulary_size,
+            norm_epsilon=config.text.transformer.norm_epsilon,
+        )
+        heads = config.heads
+        self.answer_head = (
+            OpenEndedHead(width=text_width, num_answers=heads.num_answers, dropout=heads.answer_dropout)
+            if heads.num_answers
+            else None
+        )
+        self.choice_head = ChoiceHead(width=text_width, dropout=heads.choice_dropout) if heads.has_choices else None
+
+    def video_tokens(
+        self, clip: Clip, is_masked_cell: Bool[Tensor, "b gh gw"] | None = None
+    ) -> Float[Tensor, "b t2 h2 w2 dv"]:
+        """Tokens of clips of RGB pixels, 0..255."""
+        return self.video_encoder(normalise(clip, self.config.pixels), is_masked_cell)
+
+    def embed_video(self, tokens: Float[Tensor, "b t h w dv"]) -> Float[Tensor, "b d"]:
+        """Mean over all tokens, projected."""
+        return self.video_projection(tokens.mean(dim=(1, 2, 3)))
+
+    def embed_text(self, tokens: Float[Tensor, "b l dt"]) -> Float[Tensor, "b d"]:
+        """The vector at [CLS], projected."""
+        return self.text_projection(tokens[:, 0])
+
+    def fuse(
+        self,
+        video: Float[Tensor, "b t h w dv"],
+        text: Float[Tensor, "b l dt"],
+        is_token: Bool[Tensor, "b l"],
+    ) -> FusedTokens:
+        """Fuse the two encoders' tokens."""
+        return self.fusion_encoder(video, text, is_token)
+
+    def pretraining_output(
+        self,
+        clip: Clip,
+        is_masked_cell: Bool[Tensor, "b gh gw"],
+        token_ids: Int[Tensor, "b l"],
+        masked_token_ids: Int[Tensor, "b l"],
+        is_token: Bool[Tensor, "b l"],
+        is_masked_word: Bool[Tensor, "b l"],
+    ) -> PretrainingOutput:
+        """All that one pre-training step compares; complete and masked samples share each encoder call.
+
+        The fusion encoder sees (masked video, complete text) and (complete video, masked text); masked words
+        are read off the latter.
+        """
+        patches = self.video_encoder.patch_embedding(normalise(clip, self.config.pixels))
+        masked_patches = self.video_encoder.replace_masked(patches, is_masked_cell)
+        video_tokens = self.video_encoder.encode_patches(torch.cat([masked_patches, patches]))
+        text_tokens = self.text_encoder(torch.cat([token_ids, masked_token_ids]), is_token.repeat(2, 1))
+        fused = self.fuse(video_tokens, text_tokens, is_token.repeat(2, 1))
+        masked_video, video = self.embed_video(video_tokens).chunk(2)
+        text, masked_text = self.embed_text(text_tokens).chunk(2)
+        fused_for_video, fused_for_text = self._fused_embeddings(fused)
+        embeddings = Embeddings(
+            video=video,
+            text=text,
+            masked_video=masked_video,
+            masked_text=masked_text,
+            fused_for_video=fused_for_video,
+            fused_for_text=fused_for_text,
+        )
+        places = fused.text.chunk(2)[1][is_masked_word]
+        return PretrainingOutput(embeddings=embeddings, word_scores=self.masked_word_head(places))
+
+    def _fused_embeddings(self, fused: FusedTokens) -> tuple[Tensor, Tensor]:
+        """The fused embeddings for the video anchor and for the text anchor.
+
+        The batch holds (masked video, complete text) first, (complete video, masked text) second.
+        """
+        with_masked_video, with_masked_text = fused.cls.chunk(2)
+        if self.config.fused_pairing == "paper":
+            return self.fused_video_projection(with_masked_video), self.fused_text_projection(with_masked_text)
+        video_places = fused.video.chunk(2)[0].mean(dim=1)
+        return self.fused_text_projection(with_masked_text), self.fused_video_projection(video_places)
+
+    def answer_scores(
+        self,
+        video: Float[Tensor, "b t h w dv"],
+        token_ids: Int[Tensor, "b l"],
+        is_token: Bool[Tensor, "b l"],
+        *,
+        is_blank: Bool[Tensor, "b l"] | None = None,
+    ) -> Float[Tensor, "b answers"]:
+        """Scores of the answer vocabulary for questions about encoded videos.
+
+        Args:
+            video: Tokens of the video encoder.
+            token_ids: Questions.
+            is_token: False at padding.
+            is_blank: True at the one [MASK] of each sentence; needed where answers are read at it.
+
+        Raises:
+            ConfigError: the model has no open-ended head, or a sentence has not exactly one blank.
+        """
+        if self.answer_head is None:
+            raise ConfigError("this model has no open-ended answer head; fine-tune it on questions first")
+        fused = self.fuse(video, self.text_encoder(token_ids, is_token), is_token)
+        if not self.config.heads.answers_at_mask:
+            return self.answer_head(fused.cls)
+        if is_blank is None or not bool((is_blank.sum(dim=1) == 1).all()):
+            raise ConfigError("every fill-in-the-blank sentence needs exactly one [MASK]")
+        return self.answer_head(fused.text[is_blank])
+
+    def choice_scores(
+        self,
+        video: Float[Tensor, "b t h w dv"],
+        token_ids: Int[Tensor, "b k l"],
+        is_token: Bool[Tensor, "b k l"],
+    ) -> Float[Tensor, "b k"]:
+        """Scores of every candidate text of every video.
+
+        Raises:
+            ConfigError: the model has no multiple-choice head.
+        """
+        if self.choice_head is None:
+            raise ConfigError("this model has no multiple-choice head; fine-tune it on choices first")
+        num_choices = token_ids.shape[1]
+        flat_ids, flat_is_token = token_ids.flatten(0, 1), is_token.flatten(0, 1)
+        repeated = video.repeat_interleave(num_choices, dim=0)
+        fused = self.fuse(repeated, self.text_encoder(flat_ids, flat_is_token), flat_is_token)
+        return self.choice_head(fused.cls).view(-1, num_choices)
+
+
+def unit(embeddings: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+    """L2-normalise with the published floor of 1e-8 under the norm; similarities are then dot products."""
+    return F.normalize(embeddings, dim=-1, eps=1e-8)

@@ -1,0 +1,58 @@
+"""Three sizes of the same network: for tests, for a laptop, and the paper's."""
+
+from __future__ import annotations
+
+from clover.modeling.fusion import FusionConfig
+from clover.modeling.layers import TransformerConfig
+from clover.modeling.model import ModelConfig
+from clover.modeling.text_encoder import TextEncoderConfig
+from clover.modeling.video_swin import VideoEncoderConfig
+
+
+def tiny(*, vocabulary_size: int) -> ModelConfig:
+    """For tests: 8 frames of 32 pixels, 4 x 2 x 2 video tokens, a few thousand weights."""
+    layers = TransformerConfig(width=32, num_layers=1, num_heads=2, feed_forward_width=64, dropout=0.0)
+    return ModelConfig(
+        video=VideoEncoderConfig(
+            patch_size=(2, 8, 8),
+            width=16,
+            depths=(1, 1),
+            num_heads=(1, 2),
+            window=(4, 4, 4),
+            stochastic_depth=0.0,
+            clipped_window_bias="exact",
+        ),
+        text=TextEncoderConfig(vocabulary_size=vocabulary_size, max_length=64, transformer=layers),
+        fusion=FusionConfig(video_width=32, num_spatial_positions=4, num_temporal_positions=4, transformer=layers),
+        embedding_width=32,
+        projection_width=64,
+        fused_dropout=0.0,
+    )
+
+
+def small(*, vocabulary_size: int) -> ModelConfig:
+    """For a laptop: 8 frames of 64 pixels, 4 x 4 x 4 video tokens, pre-trains in minutes on two CPU cores."""
+    layers = TransformerConfig(width=128, num_layers=2, num_heads=4, feed_forward_width=512, dropout=0.0)
+    return ModelConfig(
+        video=VideoEncoderConfig(
+            patch_size=(2, 8, 8),
+            width=64,
+            depths=(2, 4),
+            num_heads=(2, 4),
+            window=(4, 4, 4),
+            stochastic_depth=0.0,
+            clipped_window_bias="exact",
+        ),
+        text=TextEncoderConfig(vocabulary_size=vocabulary_size, max_length=64, transformer=layers),
+        fusion=FusionConfig(
+            video_width=128, num_spatial_positions=16, num_temporal_positions=4, transformer=layers
+        ),
+        embedding_width=128,
+        projection_width=256,
+        fused_dropout=0.0,
+    )
+
+
+def base() -> ModelConfig:
+    """The paper's Clover-Base: Video Swin-B, BERT-base, three fusion layers, 8 frames of 224 pixels."""
+    return ModelConfig()

@@ -1,0 +1,57 @@
+"""Text encoder: BERT, token ids to one vector per token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from clover.errors import ConfigError
+from clover.modeling.layers import Transformer, TransformerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderConfig:
+    """BERT's embeddings and layers; the defaults are bert-base-uncased (method, section 1)."""
+
+    vocabulary_size: int = 30_522
+    """Number of word pieces."""
+    max_length: int = 512
+    """Number of learned positions: the longest text in tokens."""
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    """The layers."""
+
+
+class TextEncoder(nn.Module):
+    """BERT without its pooler, which no Clover objective reads."""
+
+    def __init__(self, config: TextEncoderConfig) -> None:
+        super().__init__()
+        width = config.transformer.width
+        self.max_length = config.max_length
+        self.word_embedding = nn.Embedding(config.vocabulary_size, width, padding_idx=0)
+        self.position_embedding = nn.Embedding(config.max_length, width)
+        self.type_embedding = nn.Embedding(2, width)
+        """BERT's sentence types; only the first is used, as in the published run."""
+        self.norm = nn.LayerNorm(width, eps=config.transformer.norm_epsilon)
+        self.dropout = nn.Dropout(config.transformer.dropout)
+        self.transformer = Transformer(config.transformer)
+
+    def embed(self, token_ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
+        """Sum of word, position and type embeddings, normalised."""
+        length = token_ids.shape[1]
+        if length > self.max_length:
+            raise ConfigError(f"a text of {length} tokens is longer than the encoder's {self.max_length} positions")
+        positions = torch.arange(length, device=token_ids.device)
+        summed = (
+            self.word_embedding(token_ids) + self.position_embedding(positions) + self.type_embedding.weight[0]
+        )
+        return self.dropout(self.norm(summed))
+
+    def forward(
+        self, token_ids: Int[Tensor, "b l"], is_token: Bool[Tensor, "b l"]
+    ) -> Float[Tensor, "b l d"]:
+        """Encode texts; the first token is [CLS]. Vectors at padding are computed and meaningless."""
+        return self.transformer(self.embed(token_ids), is_token)

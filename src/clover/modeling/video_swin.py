@@ -1,0 +1,308 @@
+"""Video encoder: Video Swin Transformer (Liu et al., CVPR 2022), channels last from the first to the last line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from clover.errors import ConfigError
+from clover.modeling.window_attention import window_attention
+
+Size = tuple[int, int, int]
+"""Extents in time, height and width."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoEncoderConfig:
+    """Geometry of the video encoder; the defaults are Video Swin-Base (method, section 1)."""
+
+    patch_size: Size = (2, 4, 4)
+    """Frames, rows and columns of pixels that become one token."""
+    width: int = 128
+    """Token width in the first stage; it doubles from stage to stage."""
+    depths: tuple[int, ...] = (2, 2, 18, 2)
+    """Blocks per stage."""
+    num_heads: tuple[int, ...] = (4, 8, 16, 32)
+    """Attention heads per stage."""
+    window: Size = (8, 7, 7)
+    """Tokens that attend to each other, in time, height and width; every second block shifts it by half."""
+    feed_forward_ratio: float = 4.0
+    """Hidden width of the feed-forward part over token width."""
+    stochastic_depth: float = 0.3
+    """Probability to drop the last block's branches in training; rises linearly from 0 at the first block."""
+    clipped_window_bias: Literal["published", "exact"] = "published"
+    """Position bias of a window clipped by a small feature map: `exact` uses the true distances, `published`
+    the first rows and columns of the full window's table as the authors' code does. They agree where only
+    time is clipped, that is for every 224-pixel input."""
+    norm_epsilon: float = 1e-5
+    """Epsilon of every LayerNorm."""
+
+    def __post_init__(self) -> None:
+        if len(self.depths) != len(self.num_heads):
+            raise ConfigError(f"depths {self.depths} and num_heads {self.num_heads} differ in length")
+        for stage, heads in enumerate(self.num_heads):
+            if (self.width << stage) % heads:
+                raise ConfigError(f"stage {stage} of width {self.width << stage} does not divide into {heads} heads")
+
+    @property
+    def output_width(self) -> int:
+        """Width of the tokens that come out."""
+        return self.width << (len(self.depths) - 1)
+
+    def output_grid(self, num_frames: int, height: int, width: int) -> Size:
+        """Temporal cells, rows and columns of the tokens that come out for a clip of this size."""
+        stride = 1 << (len(self.depths) - 1)
+        t, h, w = (-(-extent // patch) for extent, patch in zip((num_frames, height, width), self.patch_size, strict=True))
+        return t, -(-h // stride), -(-w // stride)
+
+
+@lru_cache(maxsize=64)
+def relative_position_index(window: Size) -> Int[Tensor, "n n"]:
+    """Row of the bias table for every pair of tokens of a window, tokens counted time-major."""
+    axes = torch.meshgrid(*(torch.arange(extent) for extent in window), indexing="ij")
+    coordinates = torch.stack(axes).flatten(1)
+    distance = coordinates[:, :, None] - coordinates[:, None, :]
+    index = torch.zeros_like(distance[0])
+    for axis, extent in enumerate(window):
+        index = index * (2 * extent - 1) + distance[axis] + extent - 1
+    return index
+
+
+@lru_cache(maxsize=64)
+def clipped_position_index(full: Size, used: Size, rule: str) -> Int[Tensor, "n n"]:
+    """Rows of the full window's bias table for a window clipped to ``used``; see `clipped_window_bias`."""
+    if rule == "published":
+        return relative_position_index(full)[: prod(used), : prod(used)].contiguous()
+    axes = torch.meshgrid(*(torch.arange(extent) for extent in used), indexing="ij")
+    t, h, w = (axis.flatten() for axis in axes)
+    places = (t * full[1] + h) * full[2] + w
+    return relative_position_index(full)[places][:, places].contiguous()
+
+
+@lru_cache(maxsize=64)
+def blocked_pairs(size: Size, window: Size, shift: Size) -> Bool[Tensor, "windows n n"]:
+    """Pairs that a shifted window brings together although they are not neighbours: True = must not attend."""
+    region = torch.zeros(size, dtype=torch.long)
+    for axis, (extent, reach, moved) in enumerate(zip(size, window, shift, strict=True)):
+        place = torch.arange(extent)
+        label = (place >= extent - reach).long() + (place >= extent - moved).long() if moved else place * 0
+        region = region * 3 + label.view([-1 if axis == other else 1 for other in range(3)])
+    windows = split_windows(region[None, ..., None], window)[0, ..., 0]
+    return windows[:, :, None] != windows[:, None, :]
+
+
+def split_windows(tokens: Tensor, window: Size) -> Tensor:
+    """``[b t h w d]`` to ``[b windows n d]``; the extents are multiples of the window."""
+    b, t, h, w, d = tokens.shape
+    wt, wh, ww = window
+    blocks = tokens.view(b, t // wt, wt, h // wh, wh, w // ww, ww, d)
+    return blocks.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, -1, wt * wh * ww, d)
+
+
+def join_windows(windows: Tensor, window: Size, size: Size) -> Tensor:
+    """The inverse of `split_windows`."""
+    (t, h, w), (wt, wh, ww) = size, window
+    blocks = windows.view(len(windows), t // wt, h // wh, w // ww, wt, wh, ww, -1)
+    return blocks.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(len(windows), t, h, w, -1)
+
+
+class WindowAttention(nn.Module):
+    """Self-attention within (shifted) windows, with a learned bias per relative position."""
+
+    def __init__(self, config: VideoEncoderConfig, width: int, num_heads: int, *, is_shifted: bool) -> None:
+        super().__init__()
+        self.config = config
+        self.num_heads = num_heads
+        self.is_shifted = is_shifted
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+        num_distances = prod(2 * extent - 1 for extent in config.window)
+        self.position_bias = nn.Parameter(torch.empty(num_distances, num_heads))
+
+    @torch.no_grad()
+    def reset_own_parameters(self) -> None:
+        """Swin's initial position bias."""
+        nn.init.trunc_normal_(self.position_bias, std=0.02)
+
+    def _bias(self, size: Size, window: Size, shift: Size) -> Float[Tensor, "windows_or_1 n l l"]:
+        index = clipped_position_index(self.config.window, window, self.config.clipped_window_bias)
+        index = index.to(self.position_bias.device)
+        bias = self.position_bias[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)[None]
+        if any(shift):
+            blocked = blocked_pairs(size, window, shift).to(bias.device)
+            bias = bias + blocked[:, None].to(bias.dtype) * -100.0
+        return bias
+
+    def forward(self, tokens: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b t h w d"]:
+        """Attend within windows; a map smaller than the window clips it and is not shifted along that axis."""
+        b, t, h, w, d = tokens.shape
+        extents = (t, h, w)
+        full = self.config.window
+        window = tuple(min(extent, reach) for extent, reach in zip(extents, full, strict=True))
+        shift = tuple(
+            reach // 2 if self.is_shifted and extent > reach else 0
+            for extent, reach in zip(extents, full, strict=True)
+        )
+        missing = [-extent % reach for extent, reach in zip(extents, window, strict=True)]
+        if any(missing):
+            tokens = F.pad(tokens, (0, 0, 0, missing[2], 0, missing[1], 0, missing[0]))
+        size = tuple(tokens.shape[1:4])
+        if any(shift):
+            tokens = tokens.roll([-moved for moved in shift], dims=(1, 2, 3))
+        windows = split_windows(tokens, window)
+        num_windows, num_tokens = windows.shape[1:3]
+        projected = self.query_key_value(windows)
+        projected = projected.view(b, num_windows, num_tokens, 3, self.num_heads, d // self.num_heads)
+        query, key, value = projected.permute(3, 0, 1, 4, 2, 5)
+        mixed = window_attention(query, key, value, self._bias(size, window, shift))
+        mixed = mixed.transpose(2, 3).reshape(b, num_windows, num_tokens, d)
+        tokens = join_windows(self.output(mixed), window, size)
+        if any(shift):
+            tokens = tokens.roll(shift, dims=(1, 2, 3))
+        return tokens[:, :t, :h, :w] if any(missing) else tokens
+
+
+class SwinBlock(nn.Module):
+    """Window attention and feed-forward, each normalised before and added after."""
+
+    def __init__(
+        self, config: VideoEncoderConfig, width: int, num_heads: int, *, is_shifted: bool, drop_probability: float
+    ) -> None:
+        super().__init__()
+        hidden_width = int(width * config.feed_forward_ratio)
+        self.drop_probability = drop_probability
+        self.attention_norm = nn.LayerNorm(width, eps=config.norm_epsilon)
+        self.attention = WindowAttention(config, width, num_heads, is_shifted=is_shifted)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=config.norm_epsilon)
+        self.expand = nn.Linear(width, hidden_width)
+        self.contract = nn.Linear(hidden_width, width)
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_probability == 0.0:
+            return branch
+        keep = 1.0 - self.drop_probability
+        shape = (len(branch),) + (1,) * (branch.ndim - 1)
+        return branch * (torch.rand(shape, device=branch.device) < keep).to(branch.dtype).div_(keep)
+
+    def forward(self, tokens: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b t h w d"]:
+        """One block; in training, stochastic depth drops each branch per sample."""
+        tokens = tokens + self._drop(self.attention(self.attention_norm(tokens)))
+        hidden = F.gelu(self.expand(self.feed_forward_norm(tokens)))
+        return tokens + self._drop(self.contract(hidden))
+
+
+class PatchMerging(nn.Module):
+    """Four neighbours (never in time) become one token of twice the width."""
+
+    def __init__(self, config: VideoEncoderConfig, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * width, eps=config.norm_epsilon)
+        self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
+
+    def forward(self, tokens: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b t h2 w2 d2"]:
+        """Halve height and width, odd ones padded by one at the end."""
+        h, w = tokens.shape[2:4]
+        if h % 2 or w % 2:
+            tokens = F.pad(tokens, (0, 0, 0, w % 2, 0, h % 2))
+        corners = [tokens[:, :, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.reduction(self.norm(torch.cat(corners, dim=-1)))
+
+
+class PatchEmbedding(nn.Module):
+    """Non-overlapping blocks of pixels to tokens; the convolution is written as one matrix product."""
+
+    def __init__(self, config: VideoEncoderConfig) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        self.weight = nn.Parameter(torch.empty(config.width, 3, *config.patch_size))
+        self.bias = nn.Parameter(torch.empty(config.width))
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+
+    @torch.no_grad()
+    def reset_own_parameters(self) -> None:
+        """Initial values of a PyTorch convolution."""
+        bound = prod(self.weight.shape[1:]) ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, clip: Float[Tensor, "b t h w 3"]) -> Float[Tensor, "b t2 h2 w2 d"]:
+        """Embed a normalised clip, padded with zeros at the end to a multiple of the patch."""
+        pt, ph, pw = self.patch_size
+        missing = [-extent % patch for extent, patch in zip(clip.shape[1:4], self.patch_size, strict=True)]
+        if any(missing):
+            clip = F.pad(clip, (0, 0, 0, missing[2], 0, missing[1], 0, missing[0]))
+        b, t, h, w, c = clip.shape
+        blocks = clip.view(b, t // pt, pt, h // ph, ph, w // pw, pw, c).permute(0, 1, 3, 5, 2, 4, 6, 7)
+        pixels = blocks.reshape(b, t // pt, h // ph, w // pw, pt * ph * pw * c)
+        weight = self.weight.permute(0, 2, 3, 4, 1).reshape(len(self.weight), -1)
+        return self.norm(F.linear(pixels, weight, self.bias))
+
+
+class VideoEncoder(nn.Module):
+    """Normalised clips to video tokens."""
+
+    def __init__(self, config: VideoEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embedding = PatchEmbedding(config)
+        self.mask_token = nn.Parameter(torch.empty(config.width))
+        drop = torch.linspace(0, config.stochastic_depth, sum(config.depths)).tolist()
+        self.stages = nn.ModuleList()
+        self.mergings = nn.ModuleList()
+        for stage, (depth, heads) in enumerate(zip(config.depths, config.num_heads, strict=True)):
+            width = config.width << stage
+            if stage:
+                self.mergings.append(PatchMerging(config, width // 2))
+            first = sum(config.depths[:stage])
+            self.stages.append(
+                nn.ModuleList(
+                    SwinBlock(config, width, heads, is_shifted=block % 2 == 1, drop_probability=drop[first + block])
+                    for block in range(depth)
+                )
+            )
+        self.norm = nn.LayerNorm(config.output_width, eps=config.norm_epsilon)
+
+    @torch.no_grad()
+    def reset_own_parameters(self) -> None:
+        """Initial mask token."""
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def replace_masked(
+        self, patches: Float[Tensor, "b t h w d"], is_masked_cell: Bool[Tensor, "b gh gw"]
+    ) -> Float[Tensor, "b t h w d"]:
+        """Put the mask token at all patches of the masked cells, in every frame (tube mask).
+
+        Raises:
+            ConfigError: the patch grid is not a multiple of the mask grid.
+        """
+        (h, w), (gh, gw) = patches.shape[2:4], is_masked_cell.shape[1:]
+        if h % gh or w % gw:
+            raise ConfigError(f"a mask of {gh} x {gw} cells does not divide a grid of {h} x {w} patches")
+        is_masked = is_masked_cell.repeat_interleave(h // gh, 1).repeat_interleave(w // gw, 2)
+        return torch.where(is_masked[:, None, :, :, None], self.mask_token.to(patches.dtype), patches)
+
+    def encode_patches(self, patches: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b t h2 w2 d2"]:
+        """Run the stages on embedded patches."""
+        tokens = patches
+        for stage, blocks in enumerate(self.stages):
+            if stage:
+                tokens = self.mergings[stage - 1](tokens)
+            for block in blocks:
+                tokens = block(tokens)
+        return self.norm(tokens)
+
+    def forward(
+        self, clip: Float[Tensor, "b t h w 3"], is_masked_cell: Bool[Tensor, "b gh gw"] | None = None
+    ) -> Float[Tensor, "b t2 h2 w2 d"]:
+        """Encode normalised clips of any size, optionally with a tube mask over the final grid's cells."""
+        patches = self.patch_embedding(clip)
+        if is_masked_cell is not None:
+            patches = self.replace_masked(patches, is_masked_cell)
+        return self.encode_patches(patches)

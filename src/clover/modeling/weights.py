@@ -1,0 +1,238 @@
+"""Published names of weights to ours and back; every key is used or listed, every shape checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from clover.errors import CheckpointError
+
+_BLOCK = ("backbone.layers.{i}.blocks.{j}.", "video_encoder.stages.{i}.{j}.")
+_TEXT = ("text_backbone.bert.", "text_encoder.")
+_TEXT_LAYER = ("text_backbone.bert.encoder.layer.{i}.", "text_encoder.transformer.layers.{i}.")
+_FUSION = ("multimodal_backbone.", "fusion_encoder.")
+_FUSION_LAYER = ("multimodal_backbone.bert_encoder.layer.{i}.", "fusion_encoder.transformer.layers.{i}.")
+
+_BERT_LAYER = {
+    "attention.self.{part}.{p}": "attention.query_key_value.{p}",
+    "attention.output.dense.{p}": "attention.output.{p}",
+    "attention.output.LayerNorm.{p}": "attention_norm.{p}",
+    "intermediate.dense.{p}": "expand.{p}",
+    "output.dense.{p}": "contract.{p}",
+    "output.LayerNorm.{p}": "output_norm.{p}",
+}
+
+_NAMES: dict[tuple[str, str], dict[str, str]] = {
+    ("backbone.", "video_encoder."): {
+        "patch_embed.proj.{p}": "patch_embedding.{p}",
+        "patch_embed.norm.{p}": "patch_embedding.norm.{p}",
+        "mask_token": "mask_token",
+        "layers.{i}.downsample.norm.{p}": "mergings.{i}.norm.{p}",
+        "layers.{i}.downsample.reduction.weight": "mergings.{i}.reduction.weight",
+        "norm.{p}": "norm.{p}",
+    },
+    _BLOCK: {
+        "norm1.{p}": "attention_norm.{p}",
+        "norm2.{p}": "feed_forward_norm.{p}",
+        "attn.qkv.{p}": "attention.query_key_value.{p}",
+        "attn.proj.{p}": "attention.output.{p}",
+        "attn.relative_position_bias_table": "attention.position_bias",
+        "mlp.fc1.{p}": "expand.{p}",
+        "mlp.fc2.{p}": "contract.{p}",
+    },
+    _TEXT: {
+        "embeddings.word_embeddings.weight": "word_embedding.weight",
+        "embeddings.position_embeddings.weight": "position_embedding.weight",
+        "embeddings.token_type_embeddings.weight": "type_embedding.weight",
+        "embeddings.LayerNorm.{p}": "norm.{p}",
+    },
+    _TEXT_LAYER: _BERT_LAYER,
+    _FUSION: {
+        "fc_in.{p}": "video_input.{p}",
+        "norm.{p}": "video_norm.{p}",
+        "token_type_embeddings.weight": "type_embedding.weight",
+        "vis_space_pos": "spatial_position",
+        "vis_tempor_pos": "temporal_position",
+        "all_cls_token": "own_cls",
+    },
+    _FUSION_LAYER: _BERT_LAYER,
+    ("ssl_head.", ""): {
+        "img_projector.0.{p}": "video_projection.expand.{p}",
+        "img_projector.1.{p}": "video_projection.hidden_norm.{p}",
+        "img_projector.3.{p}": "video_projection.contract.{p}",
+        "img_projector.4.{p}": "video_projection.output_norm.{p}",
+        "text_projector.0.{p}": "text_projection.expand.{p}",
+        "text_projector.2.{p}": "text_projection.contract.{p}",
+    },
+    ("mlm_ssl_V_head.", "fused_video_projection."): {
+        "img_fc1.{p}": "expand.{p}",
+        "img_bn1.{p}": "hidden_norm.{p}",
+        "img_fc2.{p}": "contract.{p}",
+        "img_bn2.{p}": "output_norm.{p}",
+    },
+    ("mlm_ssl_T_head.", "fused_text_projection."): {"fc1.{p}": "expand.{p}", "fc2.{p}": "contract.{p}"},
+    ("mlm_head.predictions.", "masked_word_head."): {
+        "transform.dense.{p}": "transform.{p}",
+        "transform.LayerNorm.{p}": "norm.{p}",
+        "decoder.{p}": "decoder.{p}",
+    },
+    ("qa_head.", ""): {
+        "vqa_classifier.1.{p}": "answer_head.hidden.{p}",
+        "vqa_classifier.2.{p}": "answer_head.norm.{p}",
+        "vqa_classifier.4.{p}": "answer_head.scores.{p}",
+        "mc_vqa_classifier.1.{p}": "choice_head.hidden.{p}",
+        "mc_vqa_classifier.2.{p}": "choice_head.norm.{p}",
+        "mc_vqa_classifier.4.{p}": "choice_head.scores.{p}",
+    },
+}
+"""(published prefix, our prefix) to the names below them; ``{p}`` is weight or bias, ``{i} {j}`` are numbers,
+``{part}`` is query, key or value, three published matrices that are one of ours."""
+
+_SHAPES = {
+    "backbone.mask_token": ("d", "1 d 1 1 1"),
+    "multimodal_backbone.vis_space_pos": ("s d", "1 1 s d"),
+    "multimodal_backbone.vis_tempor_pos": ("t d", "1 t 1 d"),
+    "multimodal_backbone.all_cls_token": ("d", "1 1 d"),
+}
+"""Published name to (our axes, published axes), where a published shape has axes of length one to spare."""
+
+UNUSED = {
+    r".*\.relative_position_index": "a constant that is computed here",
+    r".*\.position_ids": "a constant that is computed here",
+    r"text_backbone\.bert\.pooler\..*": "BERT's pooler, read by no objective",
+    r"multimodal_backbone\.bert_embedding\..*": "word embeddings of the fusion encoder, read by no released task",
+    r"itm_head\..*": "matching head, used by no released task",
+}
+"""Published keys that have no place here (as patterns), and why; none of them ever gets a gradient."""
+
+_PARTS = ("query", "key", "value")
+_FIELDS = {"{i}": r"(?P<i>\d+)", "{j}": r"(?P<j>\d+)", "{p}": r"(?P<p>weight|bias)", "{part}": "(?P<part>query|key|value)"}
+
+
+@dataclass(frozen=True)
+class _Rule:
+    published: str
+    ours: str
+
+
+def _rules() -> Iterator[_Rule]:
+    for (published_prefix, our_prefix), names in _NAMES.items():
+        for published, ours in names.items():
+            yield _Rule(published_prefix + published, our_prefix + ours)
+
+
+def _compile(template: str) -> re.Pattern[str]:
+    pattern = re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
+    for name, expression in _FIELDS.items():
+        pattern = pattern.replace(name, expression)
+    return re.compile(pattern)
+
+
+_BY_PUBLISHED = [(_compile(rule.published), rule) for rule in _rules()]
+_BY_OURS = [(_compile(rule.ours), rule) for rule in _rules()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translation:
+    """Published weights under our names."""
+
+    state: dict[str, Tensor]
+    unused: dict[str, str]
+    """Published keys that have no place here, and why."""
+
+
+def from_official(state: Mapping[str, Tensor]) -> Translation:
+    """Translate an official Clover state dict (or one component of it, with its prefix) to our names.
+
+    Raises:
+        CheckpointError: a key that is neither known nor listed as unused, or a third of a query-key-value matrix.
+    """
+    translated: dict[str, Tensor] = {}
+    unused: dict[str, str] = {}
+    thirds: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in state.items():
+        reason = next((why for pattern, why in UNUSED.items() if re.fullmatch(pattern, key)), None)
+        if reason is not None:
+            unused[key] = reason
+            continue
+        found = next(((match, rule) for pattern, rule in _BY_PUBLISHED if (match := pattern.fullmatch(key))), None)
+        if found is None:
+            raise CheckpointError(f"unknown weight {key!r}: this is not an official Clover state dict")
+        match, rule = found
+        ours = rule.ours.format(**match.groupdict())
+        if "part" in match.groupdict():
+            thirds.setdefault(ours, {})[match["part"]] = tensor
+        elif key in _SHAPES:
+            our_axes, published_axes = _SHAPES[key]
+            translated[ours] = rearrange(tensor, f"{published_axes} -> {our_axes}")
+        else:
+            translated[ours] = tensor
+    for ours, parts in thirds.items():
+        if set(parts) != set(_PARTS):
+            raise CheckpointError(f"{ours}: only {', '.join(sorted(parts))} of query, key and value are there")
+        translated[ours] = torch.cat([parts[part] for part in _PARTS])
+    return Translation(state=translated, unused=unused)
+
+
+def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Translate our state dict (or gradients by parameter name) to official names; exact inverse.
+
+    Raises:
+        CheckpointError: a name that has no official counterpart.
+    """
+    translated: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        found = next(((match, rule) for pattern, rule in _BY_OURS if (match := pattern.fullmatch(key))), None)
+        if found is None:
+            raise CheckpointError(f"weight {key!r} has no counterpart in official Clover")
+        match, rule = found
+        if "{part}" in rule.published:
+            for part, third in zip(_PARTS, tensor.chunk(3), strict=True):
+                translated[rule.published.format(**match.groupdict(), part=part)] = third
+            continue
+        published = rule.published.format(**match.groupdict())
+        if published in _SHAPES:
+            our_axes, published_axes = _SHAPES[published]
+            tensor = rearrange(tensor, f"{our_axes} -> {published_axes}")
+        translated[published] = tensor
+    return translated
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str, may_lack: str = "") -> list[str]:
+    """Load weights, with every key used and every shape checked.
+
+    Args:
+        module: Where the weights go.
+        state: Weights under our names.
+        source: Name of the file they come from, for messages.
+        may_lack: Pattern of names that the state may lack; those keep their initial value.
+
+    Returns:
+        The names that were lacking.
+
+    Raises:
+        CheckpointError: a name too many or too few, or another shape.
+    """
+    own = module.state_dict()
+    extra = sorted(set(state) - set(own))
+    missing = sorted(set(own) - set(state))
+    wanted = [name for name in missing if not (may_lack and re.fullmatch(may_lack, name))]
+    shapes = [
+        f"{name} is {list(tensor.shape)}, expected {list(own[name].shape)}"
+        for name, tensor in state.items()
+        if name in own and tensor.shape != own[name].shape
+    ]
+    problems = (
+        [f"unknown {name}" for name in extra[:3]] + [f"missing {name}" for name in wanted[:3]] + shapes[:3]
+    )
+    if problems:
+        total = len(extra) + len(wanted) + len(shapes)
+        more = f" and {total - len(problems)} more" if total > len(problems) else ""
+        raise CheckpointError(f"{source} does not fit this model: {'; '.join(problems)}{more}")
+    module.load_state_dict(dict(state), strict=False)
+    return missing

@@ -1,0 +1,1 @@
+"""Tensors to named losses: no encoder calls, no rank, no logging."""

@@ -1,0 +1,121 @@
+"""The paper's sum (Eq. 6), its published variant, and the systems it is compared with, as weighted named terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clover.errors import ConfigError
+from clover.modeling.model import Embeddings, PretrainingOutput
+from clover.objectives import contrastive
+from clover.objectives.masked_words import focal_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingObjectiveConfig:
+    """Weights of the terms; the defaults are the published run's (method, section 3)."""
+
+    alignment: Literal["tri-modal", "pair-wise", "none"] = "tri-modal"
+    """Tri-modal exclusive-NCE, plain InfoNCE between complete video and text (the paper's baseline), or nothing."""
+    temperature: float = 0.05
+    """``τ``: similarities are divided by it."""
+    towards_anchor_weight: float = 1 / 3
+    """Weight of Eq. 3 against Eq. 2: 1/3 in the published run, 1 in the paper."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Over the samples of a batch: mean in the published run, sum in the paper's Eq. 2 and 3."""
+    alignment_weight: float = 1.0
+    """Weight of the alignment terms."""
+    ranking_weight: float = 1.0
+    """Weight of the pair-wise ranking; 0 leaves it out."""
+    ranking_margin: float = 5.0
+    """``λ``, on similarities already divided by the temperature."""
+    masked_word_weight: float = 1.0
+    """Weight of masked-word prediction; 0 leaves it out."""
+    focal_gamma: float = 2.0
+    """``γ`` of the focal loss."""
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ConfigError(f"temperature is {self.temperature}; it must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Named terms before weighting, and their weighted sum."""
+
+    terms: dict[str, Float[Tensor, ""]]
+    total: Float[Tensor, ""]
+
+
+def pretraining_losses(
+    output: PretrainingOutput,
+    masked_words: Int[Tensor, " masked"],
+    config: PretrainingObjectiveConfig,
+    *,
+    ranking_scale: float = 1.0,
+) -> Losses:
+    """All terms of one batch.
+
+    Args:
+        output: What the network gave.
+        masked_words: The right word pieces at the masked places, in the order of ``output.word_scores``.
+        config: Weights and constants.
+        ranking_scale: Multiplies the ranking weight; a schedule may ramp it in.
+
+    Raises:
+        ConfigError: no term has a weight above 0.
+    """
+    terms: dict[str, Tensor] = {}
+    weights: dict[str, float] = {}
+    if config.alignment == "tri-modal":
+        terms |= _tri_modal_alignment(output.embeddings, config)
+        weights |= dict.fromkeys(("video_alignment", "text_alignment"), config.alignment_weight)
+    elif config.alignment == "pair-wise":
+        embeddings = output.embeddings
+        terms["pair_alignment"] = contrastive.symmetric_info_nce(
+            embeddings.video, embeddings.text, config.temperature
+        )
+        weights["pair_alignment"] = config.alignment_weight
+    if config.ranking_weight:
+        terms |= _ranking(output.embeddings, config)
+        weights |= dict.fromkeys(("text_ranking", "video_ranking"), config.ranking_weight * ranking_scale)
+    if config.masked_word_weight:
+        terms["masked_words"] = focal_loss(output.word_scores, masked_words, config.focal_gamma)
+        weights["masked_words"] = config.masked_word_weight
+    if not terms:
+        raise ConfigError("the objective has no term with a weight above 0")
+    total = torch.stack([terms[name] * weights[name] for name in terms]).sum()
+    return Losses(terms=terms, total=total)
+
+
+def _tri_modal_alignment(embeddings: Embeddings, config: PretrainingObjectiveConfig) -> dict[str, Tensor]:
+    """``L_v + w·L_v'`` and its mirror image ``L_t + w·L_t'``."""
+    sides = {
+        "video_alignment": (
+            embeddings.video,
+            (embeddings.text, embeddings.masked_text, embeddings.fused_for_video),
+        ),
+        "text_alignment": (
+            embeddings.text,
+            (embeddings.video, embeddings.masked_video, embeddings.fused_for_text),
+        ),
+    }
+    losses = {}
+    for name, (anchor, positives) in sides.items():
+        forward = contrastive.exclusive_nce(anchor, positives, config.temperature).sum(dim=0)
+        backward = contrastive.towards_anchor(anchor, positives, config.temperature).sum(dim=0)
+        per_sample = forward + config.towards_anchor_weight * backward
+        losses[name] = per_sample.mean() if config.reduction == "mean" else per_sample.sum()
+    return losses
+
+
+def _ranking(embeddings: Embeddings, config: PretrainingObjectiveConfig) -> dict[str, Tensor]:
+    """The two hinges of Eq. 4: complete text before masked text, complete video before masked video."""
+    constants = {"margin": config.ranking_margin, "temperature": config.temperature}
+    text = contrastive.ranking(embeddings.video, embeddings.text, embeddings.masked_text, **constants)
+    video = contrastive.ranking(embeddings.text, embeddings.video, embeddings.masked_video, **constants)
+    return {"text_ranking": text.mean(), "video_ranking": video.mean()}
