@@ -44,9 +44,13 @@ class TextMaskingConfig:
     def __post_init__(self) -> None:
         """Refuse a ratio that masks nothing or more than everything, or an unknown rule."""
         if self.rule not in ("published", "paper", "random_words"):
-            raise ConfigError(f"unknown text masking rule {self.rule!r}: use published, paper or random_words")
+            raise ConfigError(
+                f"unknown text masking rule {self.rule!r}: use published, paper or random_words"
+            )
         if self.ratio is not None and not 0 < self.ratio <= 1:
-            raise ConfigError(f"text masking ratio {self.ratio} is out of range: use more than 0 and at most 1")
+            raise ConfigError(
+                f"text masking ratio {self.ratio} is out of range: use more than 0 and at most 1"
+            )
 
     def num_words(self, num_candidates: int) -> int:
         """How many words to mask, halves rounded to even (the published run), at least one."""
@@ -265,7 +269,9 @@ def _replace(
     targets = np.full_like(token_ids, IGNORED)
     targets[places] = originals
     replacements = np.full(len(originals), mask_id, dtype=np.int64)
-    if config.rule != "paper":  # BERT's: 80 % [MASK], 10 % a random id, 10 % unchanged, each word piece by itself.
+    if (
+        config.rule != "paper"
+    ):  # BERT's: 80 % [MASK], 10 % a random id, 10 % unchanged, each word piece by itself.
         draws = generator.random(len(originals))
         random_ids = generator.integers(vocabulary_size, size=len(originals))
         replacements = np.where(draws < 0.8, mask_id, np.where(draws < 0.9, random_ids, originals))
@@ -288,7 +294,9 @@ class VideoMaskingConfig:
     def __post_init__(self) -> None:
         """Refuse values that describe no mask."""
         if not 0 < self.ratio < 1:
-            raise ConfigError(f"video masking ratio {self.ratio} is out of range: use more than 0 and less than 1")
+            raise ConfigError(
+                f"video masking ratio {self.ratio} is out of range: use more than 0 and less than 1"
+            )
         if self.min_block_cells < 1:
             raise ConfigError(f"min_block_cells {self.min_block_cells} is out of range: use 1 or more")
         if not 0 < self.min_aspect <= 1:
@@ -309,7 +317,11 @@ def tube_mask(
 
 
 def tube_masks(
-    num_masks: int, grid_height: int, grid_width: int, config: VideoMaskingConfig, generator: np.random.Generator
+    num_masks: int,
+    grid_height: int,
+    grid_width: int,
+    config: VideoMaskingConfig,
+    generator: np.random.Generator,
 ) -> Bool[np.ndarray, "b h w"]:
     """Draw one block mask a video; True is masked, in every frame alike.
 

@@ -6,6 +6,7 @@ any captions, or read from the files that ``bert-base-uncased`` is published wit
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections import Counter
@@ -173,6 +174,11 @@ class Tokenizer:
             Path(temporary).unlink(missing_ok=True)
             raise
         return target
+
+    @property
+    def fingerprint(self) -> str:
+        """A name of this exact vocabulary and its rules."""
+        return hashlib.sha256(self._backend.to_str().encode()).hexdigest()[:16]
 
     def encode(
         self, texts: Sequence[str], *, max_length: int, pad_to_max: bool = False, keep_mask: bool = False

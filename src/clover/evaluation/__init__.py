@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""Model to numbers; knows nothing of training."""

@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""Whole experiments as functions; each derives from another by replacing fields."""

@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""Losses to weights: optimiser, schedule, loop, checkpoints, logs."""

@@ -1,0 +1,43 @@
+"""clover demo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from clover.commands.options import parse
+from clover.demo import DemoConfig, run_demo
+from clover.evaluation.figures import question_table, retrieval_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """The main job from nothing: corpus, pre-training, retrieval, questions, search, report."""
+
+    out: str = "demo"
+    """Folder for everything."""
+    config: tyro.conf.OmitArgPrefixes[DemoConfig] = DemoConfig()
+    """How much to do."""
+    quick: bool = False
+    """A few hundred videos and a few steps: shows that everything runs, learns little."""
+
+
+def demo(arguments: Sequence[str]) -> None:
+    """Run `clover demo`."""
+    options = parse(DemoOptions, arguments, command="demo")
+    config = DemoConfig(num_videos=200, seed=options.config.seed, scale=0.02) if options.quick else options.config
+    folder = Path(options.out)
+    result = run_demo(folder, config)
+    console = Console()
+    console.print()
+    console.print(retrieval_table(result.retrieval))
+    console.print(question_table(result.questions))
+    minutes = sum(result.seconds.values()) / 60
+    print(f"\n{minutes:.1f} minutes. Look at {folder / 'report.html'}, or go on:")
+    print(f'  clover search {folder / "library"} "a red ball moves left"')
+    print(f"  clover ask {folder / 'checkpoint'} {folder / 'corpus/videos/test/000000.mp4'} \"what color is the ball?\"")
+    print(f"  clover index YOUR_VIDEOS --checkpoint {folder / 'checkpoint'} --out my-library")

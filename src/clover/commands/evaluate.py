@@ -1,0 +1,73 @@
+"""clover evaluate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from clover.commands.options import parse
+from clover.commands.train import report_skipped
+from clover.data.shapes.corpus import read_pairs, read_questions
+from clover.errors import ConfigError
+from clover.evaluation.figures import question_figures, question_table, retrieval_figures, retrieval_table
+from clover.evaluation.open_answer import evaluate_questions
+from clover.evaluation.retrieval import evaluate_retrieval, one_text_per_video
+from clover.pipeline import Clover
+from clover.training.logbook import progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Evaluate a checkpoint on a split of a corpus."""
+
+    checkpoint: tyro.conf.Positional[str]
+    """Checkpoint folder."""
+    corpus: str
+    """Folder of the corpus."""
+    split: str = "test"
+    """train, validation or test."""
+    all_captions: bool = False
+    """Retrieval: every caption is a query, not only the first of each video."""
+    strict: bool = False
+    """Stop at a video that cannot be read instead of leaving it out."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Run `clover evaluate retrieval|questions CHECKPOINT --corpus DIR`."""
+    tasks = ("retrieval", "questions")
+    if not arguments or arguments[0] not in (*tasks, "-h", "--help"):
+        raise ConfigError(f"unknown task {arguments[0] if arguments else ''!r}; choose one of {', '.join(tasks)}")
+    if arguments[0] not in tasks:
+        print("usage: clover evaluate {retrieval,questions} CHECKPOINT --corpus DIR [OPTIONS]")
+        return
+    task = arguments[0]
+    options = parse(EvaluateOptions, arguments[1:], command=f"evaluate {task}")
+    clover = Clover.from_pretrained(options.checkpoint)
+    folder = Path(options.corpus)
+    with progress("evaluating", quiet=options.json) as report:
+        if task == "retrieval":
+            pairs = read_pairs(folder, options.split)
+            chosen = pairs if options.all_captions else one_text_per_video(pairs)
+            retrieval = evaluate_retrieval(clover, chosen, strict=options.strict, progress=report)
+        else:
+            questions = read_questions(folder, options.split)
+            training = read_questions(folder, "train")
+            answers = evaluate_questions(clover, questions, training, strict=options.strict, progress=report)
+    if task == "retrieval":
+        plain = retrieval_figures(retrieval)
+        table, skipped = retrieval_table(retrieval), retrieval.skipped
+    else:
+        plain = question_figures(answers)
+        table, skipped = question_table(answers), answers.skipped
+    if options.json:
+        print(json.dumps(plain | {"skipped": skipped}))
+        return
+    Console().print(table)
+    report_skipped(skipped)

@@ -1,0 +1,137 @@
+"""clover index, clover search, clover ask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from clover.commands.options import parse
+from clover.commands.train import report_skipped
+from clover.data.media_files import find_media
+from clover.errors import ConfigError, LibraryError
+from clover.pipeline import Clover
+from clover.search.engine import WindowConfig, index_videos, open_library, search
+from clover.search.index import ExactIndex
+from clover.training.logbook import progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexOptions:
+    """Make or extend a library of videos that can be searched; files already in it and unchanged are left alone."""
+
+    videos: tyro.conf.Positional[tuple[str, ...]]
+    """Video files, images, and folders of them."""
+    checkpoint: str
+    """Checkpoint folder."""
+    out: str
+    """Folder of the library."""
+    windows: tyro.conf.OmitArgPrefixes[WindowConfig] = WindowConfig()
+    """How videos are cut into moments."""
+    strict: bool = False
+    """Stop at a file that cannot be read instead of leaving it out."""
+
+
+def index(arguments: Sequence[str]) -> None:
+    """Run `clover index`."""
+    options = parse(IndexOptions, arguments, command="index")
+    if not options.videos:
+        raise ConfigError("nothing to index; name video files or folders")
+    videos = find_media([Path(name) for name in options.videos])
+    clover = Clover.from_pretrained(options.checkpoint)
+    checkpoint = str(Path(options.checkpoint).resolve())
+    library = open_library(Path(options.out), clover, options.windows, checkpoint=checkpoint)
+    with progress("indexing") as report:
+        done = index_videos(library, clover, videos, options.windows, strict=options.strict, progress=report)
+    print(
+        f"{len(done.added)} added, {len(done.unchanged)} unchanged; "
+        f"{done.num_moments} moments in {options.out}"
+    )
+    report_skipped(done.skipped)
+    if not done.num_moments:
+        raise LibraryError(f"none of {len(videos)} files can be read, so {options.out} is empty; give videos or images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """Find moments of a library by a sentence."""
+
+    library: tyro.conf.Positional[str]
+    """Folder of the library."""
+    query: tyro.conf.Positional[str]
+    """What to look for."""
+    num_results: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
+    """Most results."""
+    checkpoint: str = ""
+    """Checkpoint folder, when it is no longer where it was while indexing."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def search_library(arguments: Sequence[str]) -> None:
+    """Run `clover search`."""
+    options = parse(SearchOptions, arguments, command="search")
+    if options.num_results < 1:
+        raise ConfigError(f"{options.num_results} results are no results; ask for at least 1")
+    folder = Path(options.library)
+    checkpoint = options.checkpoint or str(ExactIndex.open(folder).details.get("checkpoint", ""))
+    if not checkpoint:
+        raise LibraryError(f"{folder} does not say which checkpoint made it; name it with --checkpoint")
+    clover = Clover.from_pretrained(checkpoint)
+    library = open_library(folder, clover)
+    hits = search(library, clover, options.query, options.num_results)
+    rows = [
+        {
+            "video": hit.moment.video,
+            "start_seconds": round(hit.moment.start_seconds, 3),
+            "end_seconds": round(hit.moment.end_seconds, 3),
+            "score": round(hit.score, 4),
+        }
+        for hit in hits
+    ]
+    if options.json:
+        print(json.dumps({"query": options.query, "results": rows}))
+        return
+    table = Table("score", "from", "to", "video")
+    for row in rows:
+        table.add_row(
+            f"{row['score']:.3f}", f"{row['start_seconds']:.1f} s", f"{row['end_seconds']:.1f} s", str(row["video"])
+        )
+    Console(soft_wrap=True).print(table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskOptions:
+    """Ask a question about a video."""
+
+    checkpoint: tyro.conf.Positional[str]
+    """Checkpoint folder of a model fine-tuned on questions."""
+    video: tyro.conf.Positional[str]
+    """Video or image file."""
+    question: tyro.conf.Positional[str]
+    """The question."""
+    num_answers: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 3
+    """Most answers."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def ask(arguments: Sequence[str]) -> None:
+    """Run `clover ask`."""
+    options = parse(AskOptions, arguments, command="ask")
+    if options.num_answers < 1:
+        raise ConfigError(f"{options.num_answers} answers are no answers; ask for at least 1")
+    clover = Clover.from_pretrained(options.checkpoint)
+    answers = clover.answer(options.video, options.question, num_answers=options.num_answers)
+    if options.json:
+        rows = [{"answer": answer.text, "probability": round(answer.probability, 4)} for answer in answers]
+        print(json.dumps({"question": options.question, "answers": rows}))
+        return
+    for answer in answers:
+        print(f"{100 * answer.probability:5.1f} %  {answer.text}")

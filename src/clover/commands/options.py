@@ -1,0 +1,65 @@
+"""Options from dataclasses, and errors as one line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import tyro
+
+from clover.errors import ConfigError
+
+OptionsT = TypeVar("OptionsT")
+
+
+def parse(options: type[OptionsT], arguments: Sequence[str], *, command: str, default: OptionsT | None = None) -> OptionsT:
+    """Fill a dataclass from the command line; ``--help`` prints its fields and leaves.
+
+    Raises:
+        ConfigError: an unknown option, a missing or a malformed value; the message is one line.
+    """
+    messages = io.StringIO()
+    parser = tyro.cli
+    extra = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(messages):
+            return parser(options, prog=f"clover {command}", args=list(arguments), **extra)  # type: ignore[arg-type]
+    except SystemExit as leaving:
+        if not leaving.code:
+            raise
+        raise ConfigError(f"{_one_line(messages.getvalue())}; see clover {command} --help") from None
+
+
+def _one_line(box: str) -> str:
+    """The words of a framed message, without frame, headings of help and repeated hints."""
+    lines = [line.strip("│╭╮╰╯─ \t") for line in box.splitlines()]
+    content = []
+    for line in lines[1:]:
+        if line.startswith(("For full helptext", "Argument helptext")):
+            break
+        if line:
+            content.append(line)
+    return " ".join(content) or box.strip() or "wrong options"
+
+
+def choose(table: dict[str, Callable[[], OptionsT]], arguments: Sequence[str], *, command: str) -> tuple[OptionsT, list[str]]:
+    """Take a recipe's name off the arguments and make its experiment; ``--help`` alone lists the recipes.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    names = ", ".join(table)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        lines = [f"usage: clover {command} RECIPE [OPTIONS]    (clover {command} RECIPE --help lists its options)", ""]
+        for name, make in table.items():
+            lines.append(f"  {name:24} {(make.__doc__ or '').strip().splitlines()[0]}")
+        if not arguments:
+            raise ConfigError(f"no recipe given; choose one of {names}")
+        print("\n".join(lines))
+        sys.exit(0)
+    if arguments[0] not in table:
+        raise ConfigError(f"unknown recipe {arguments[0]!r}; choose one of {names}")
+    return table[arguments[0]](), list(arguments[1:])

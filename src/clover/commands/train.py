@@ -1,0 +1,77 @@
+"""clover pretrain, clover finetune."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from clover.commands.options import choose, parse
+from clover.errors import ConfigError
+from clover.experiment.configs import PretrainingExperiment, QuestionExperiment
+from clover.experiment.finetuning import finetune_questions
+from clover.experiment.pretraining import Pretraining
+from clover.pipeline import Clover
+from clover.recipes import finetune as finetune_recipes
+from clover.recipes import pretrain as pretrain_recipes
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions:
+    """Pre-train a model; what is left in OUT: checkpoint/, logs, and the state to resume from."""
+
+    experiment: Annotated[PretrainingExperiment, tyro.conf.arg(name="")] = field(default_factory=PretrainingExperiment)
+    """Every setting of the run."""
+    out: str = "run"
+    """Folder of the run."""
+    resume: bool = False
+    """Go on where an interrupted run with the same settings stopped."""
+
+
+def pretrain(arguments: Sequence[str]) -> None:
+    """Run `clover pretrain RECIPE`."""
+    recipe, rest = choose(pretrain_recipes.RECIPES, arguments, command="pretrain")
+    options = parse(PretrainOptions, rest, command=f"pretrain {arguments[0]}", default=PretrainOptions(experiment=recipe))
+    run = Pretraining(options.experiment, Path(options.out))
+    run.run(resume=options.resume)
+    report_skipped(run.skipped)
+    print(f"checkpoint: {Path(options.out) / 'checkpoint'}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions:
+    """Fine-tune a pre-trained model on questions; what is left in OUT: checkpoint/, logs, state."""
+
+    experiment: Annotated[QuestionExperiment, tyro.conf.arg(name="")] = field(default_factory=QuestionExperiment)
+    """Every setting of the run."""
+    checkpoint: str = ""
+    """Pre-trained checkpoint folder."""
+    out: str = "run-questions"
+    """Folder of the run."""
+    resume: bool = False
+    """Go on where an interrupted run with the same settings stopped."""
+
+
+def finetune(arguments: Sequence[str]) -> None:
+    """Run `clover finetune RECIPE`."""
+    recipe, rest = choose(finetune_recipes.RECIPES, arguments, command="finetune")
+    options = parse(FinetuneOptions, rest, command=f"finetune {arguments[0]}", default=FinetuneOptions(experiment=recipe))
+    if not options.checkpoint:
+        raise ConfigError("no checkpoint given; name the pre-trained folder with --checkpoint")
+    clover = Clover.from_pretrained(options.checkpoint)
+    finetune_questions(clover, options.experiment, Path(options.out), resume=options.resume)
+    print(f"checkpoint: {Path(options.out) / 'checkpoint'}")
+
+
+def report_skipped(skipped: dict[str, str], *, limit: int = 20) -> None:
+    """List what could not be read."""
+    if not skipped:
+        return
+    print(f"left out {len(skipped)} file{'s' if len(skipped) > 1 else ''} that cannot be read:")
+    for reason in list(skipped.values())[:limit]:
+        print(f"  {reason}")
+    if len(skipped) > limit:
+        print(f"  and {len(skipped) - limit} more")

@@ -1,0 +1,74 @@
+"""Writes frames as a small H.264 video."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from clover.data.media_source import open_media
+from clover.errors import MediaError
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    images: np.ndarray,
+    *,
+    rate: float | int | Fraction = 8,
+    quality: int = 18,
+    keyframe_interval: int | None = None,
+) -> Path:
+    """Writes ``images`` as H.264; the file appears under its name only when it is complete.
+
+    The same images give the same bytes: one thread encodes, and nothing of the clock is written.
+
+    Args:
+        path: Where to write; the ending chooses the container (.mp4, .mkv, .mov, .avi, .ts).
+        images: RGB, [t, h, w, 3] uint8. Odd sizes are kept by not subsampling the colour.
+        rate: Frames per second.
+        quality: x264's constant rate factor, 0 (largest file) .. 51.
+        keyframe_interval: Frames from one keyframe to the next at most; None leaves it to the encoder (250).
+
+    Returns:
+        The path.
+
+    Raises:
+        MediaError: The images have the wrong form, or the file cannot be written.
+    """
+    path = Path(path)
+    media = open_media(images)
+    if rate <= 0:
+        raise MediaError(f"{path}: a rate of {rate} frames a second cannot be written; give one above 0")
+    if not path.parent.is_dir():
+        raise MediaError(f"{path}: its folder does not exist; create {path.parent} first")
+    options = {"crf": str(quality), "preset": "veryfast"}
+    if keyframe_interval is not None:
+        options["g"] = str(keyframe_interval)
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        _encode(aside, images, Fraction(rate).limit_denominator(1001), options)
+        os.replace(aside, path)  # noqa: PTH105
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(
+            f"{path}: {media.name} could not be written ({error}); use a name like clip.mp4"
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
+
+
+def _encode(path: Path, images: np.ndarray, rate: Fraction, options: dict[str, str]) -> None:
+    height, width = images.shape[1:3]
+    with av.open(f"file:{os.fspath(path)}", "w", container_options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libx264", rate=rate, options=options)
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
+        stream.codec_context.thread_count = 1
+        for position, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts, frame.time_base = position, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

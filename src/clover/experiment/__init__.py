@@ -1,0 +1,1 @@
+"""The one place where stages are wired: a config in, a run out."""

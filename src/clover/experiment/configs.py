@@ -1,0 +1,94 @@
+"""Every setting of a run in one value; two runs differ in what their configs differ in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from clover.data.masking import TextMaskingConfig, VideoMaskingConfig
+from clover.modeling.model import ModelConfig
+from clover.objectives.pretraining import PretrainingObjectiveConfig
+from clover.pipeline import InputConfig
+from clover.training.optimizer import OptimizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is trained on."""
+
+    corpus: str = ""
+    """Folder of the corpus."""
+    num_kept_frames: int = 16
+    """Frames per video that are decoded once and kept (a multiple of the clip's frames); 0 decodes anew each time."""
+    vocabulary_size: int = 2000
+    """Most word pieces of a tokenizer trained from the captions."""
+    tokenizer: str = ""
+    """Tokenizer file or folder (ours, or bert-base-uncased's) to use in place of a trained one."""
+    tagger: str = "hanta"
+    """Part-of-speech tagger: hanta, nltk, or spacy:MODEL."""
+    strict: bool = False
+    """Stop at a video that cannot be read, instead of leaving it out and counting it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """One stretch of training."""
+
+    num_steps: int = 0
+    """Steps; 0 leaves the stage out."""
+    batch_size: int = 64
+    """Samples a step."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Learning rate and its schedule."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingExperiment:
+    """A pre-training run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """What is trained on."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network; its vocabulary size is set to the tokenizer's."""
+    inputs: InputConfig = field(default_factory=InputConfig)
+    """How files and sentences become what the network takes."""
+    video_warm_start: StageConfig = field(default_factory=StageConfig)
+    """Video encoder on the corpus' own labels: the part that Kinetics plays in the paper."""
+    text_warm_start: StageConfig = field(default_factory=StageConfig)
+    """Text encoder on masked words: the part that BERT's weights play in the paper."""
+    training: StageConfig = field(default_factory=lambda: StageConfig(num_steps=1000))
+    """The pre-training itself."""
+    objective: PretrainingObjectiveConfig = field(default_factory=PretrainingObjectiveConfig)
+    """Terms and their weights."""
+    ranking_ramp: tuple[float, float] = (0.0, 0.0)
+    """Shares of the run between which the ranking weight rises from 0 to its full value."""
+    text_masking: TextMaskingConfig = field(default_factory=TextMaskingConfig)
+    """Which words are masked."""
+    video_masking: VideoMaskingConfig = field(default_factory=VideoMaskingConfig)
+    """Which cells are masked."""
+    seed: int = 0
+    """Seed of everything random."""
+    save_every: int = 200
+    """Steps between two saved states, from which a run resumes."""
+    tensorboard: bool = False
+    """Also write TensorBoard files (extra `tensorboard`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionExperiment:
+    """A fine-tuning run on open-ended questions."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """What is trained on."""
+    training: StageConfig = field(default_factory=lambda: StageConfig(num_steps=500))
+    """The fine-tuning."""
+    answer_dropout: float = 0.1
+    """Dropout in front of the answer head."""
+    trains_encoders: bool = True
+    """Train the video and text encoders too, as published; if not, only fusion and answer head learn, and the
+    checkpoint's embeddings stay the pre-trained ones, so that it still searches as well as before."""
+    num_answers: int = 1500
+    """Most frequent training answers that make the vocabulary."""
+    seed: int = 0
+    """Seed of everything random."""
+    save_every: int = 200
+    """Steps between two saved states, from which a run resumes."""

@@ -1,0 +1,76 @@
+"""Fine-tuning on open-ended questions: a checkpoint in, one with an answer head out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from clover.data.loader import QuestionBatch, QuestionCollator
+from clover.data.shapes.corpus import read_questions
+from clover.errors import DataError
+from clover.experiment.configs import QuestionExperiment
+from clover.experiment.pieces import clip_reader, corpus_folder, run_stage
+from clover.objectives.answering import answer_loss
+from clover.objectives.pretraining import Losses
+from clover.pipeline import Clover
+from clover.types import OpenEnded
+
+
+def answer_vocabulary(questions: Sequence[OpenEnded], num_answers: int) -> tuple[str, ...]:
+    """The most frequent training answers, ties in alphabetical order.
+
+    Raises:
+        DataError: there is no question.
+    """
+    if not questions:
+        raise DataError("there are no training questions to take answers from")
+    counts = Counter(question.answer for question in questions)
+    return tuple(sorted(counts, key=lambda answer: (-counts[answer], answer))[:num_answers])
+
+
+def finetune_questions(
+    clover: Clover, experiment: QuestionExperiment, folder: Path, *, resume: bool = False, quiet: bool = False
+) -> Clover:
+    """Train the network and a fresh answer head; questions whose answer is outside the vocabulary are left out.
+
+    Returns:
+        The fine-tuned model, also saved as ``folder/checkpoint``.
+    """
+    questions = read_questions(corpus_folder(experiment.data), "train")
+    answers = answer_vocabulary(questions, experiment.num_answers)
+    label_of = {answer: label for label, answer in enumerate(answers)}
+    known = [replace(row, label=label_of[row.answer]) for row in questions if row.answer in label_of]
+    videos = list(dict.fromkeys(row.video for row in known))
+    reader, skipped = clip_reader(experiment.data, clover.config.inputs, videos, quiet=quiet)
+    items = [row for row in known if str(row.video) not in skipped]
+    tuned = clover.with_answers(answers, dropout=experiment.answer_dropout, seed=experiment.seed)
+
+    if not experiment.trains_encoders:
+        for encoder in (tuned.network.video_encoder, tuned.network.text_encoder):
+            encoder.requires_grad_(False)
+
+    def losses(batch: QuestionBatch, _: int) -> Losses:
+        video = tuned.network.video_tokens(batch.clip)
+        loss = answer_loss(tuned.network.answer_scores(video, batch.token_ids, batch.is_token), batch.labels)
+        return Losses(terms={"answers": loss}, total=loss)
+
+    run_stage(
+        folder=folder,
+        title="fine-tuning on questions",
+        settings=experiment,
+        stage=experiment.training,
+        module=tuned.network,
+        items=items,
+        make_batch=QuestionCollator(
+            read_clip=reader, tokenizer=tuned.tokenizer, max_text_length=tuned.config.inputs.max_text_length
+        ),
+        losses=losses,
+        seed=experiment.seed,
+        save_every=experiment.save_every,
+        resume=resume,
+        quiet=quiet,
+    )
+    tuned.save_pretrained(folder / "checkpoint")
+    return tuned

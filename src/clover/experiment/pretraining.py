@@ -1,0 +1,159 @@
+"""Pre-training: warm start of the two encoders, then the objective, then a checkpoint folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clover.data.loader import CaptionedVideo, PretrainingBatch, PretrainingCollator
+from clover.data.shapes.corpus import read_labels
+from clover.data.tagging import TagCache
+from clover.errors import CheckpointError
+from clover.experiment.configs import PretrainingExperiment, StageConfig
+from clover.experiment.pieces import captioned_videos, clip_reader, corpus_folder, run_stage, tokenizer_for
+from clover.modeling.initialise import initialise, new_model
+from clover.objectives.masked_words import focal_loss
+from clover.objectives.pretraining import Losses, pretraining_losses
+from clover.objectives.warm_start import label_loss
+from clover.pipeline import Clover, CloverConfig
+from clover.types import IGNORED
+
+
+def ramp(step: int, num_steps: int, shares: tuple[float, float]) -> float:
+    """A weight that rises linearly from 0 to 1 between two shares of a run."""
+    start, end = (share * num_steps for share in shares)
+    return 1.0 if step >= end else max(0.0, (step - start) / (end - start))
+
+
+class Pretraining:
+    """A `PretrainingExperiment` built: data, tokenizer and network in place, ready to run."""
+
+    def __init__(self, experiment: PretrainingExperiment, folder: Path, *, quiet: bool = False) -> None:
+        self.experiment, self.folder, self.quiet = experiment, Path(folder), quiet
+        corpus = corpus_folder(experiment.data)
+        videos = captioned_videos(corpus, "train")
+        captions = [caption for video in videos for caption in video.captions]
+        self.tokenizer = tokenizer_for(experiment.data, captions)
+        self.tags = TagCache(corpus / ".cache" / "tags.sqlite", tagger=experiment.data.tagger)
+        self.tags.fill(captions)
+        self.reader, self.skipped = clip_reader(
+            experiment.data, experiment.inputs, [video.video for video in videos], quiet=quiet
+        )
+        self.videos = [video for video in videos if str(video.video) not in self.skipped]
+        text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
+        self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
+        self.network = new_model(self.config.model, seed=experiment.seed)
+
+    def run(self, *, resume: bool = False) -> Clover:
+        """Warm start, pre-train, and save the checkpoint folder; what a killed run had finished is not done again.
+
+        Raises:
+            CheckpointError: with ``resume``, there is no state, or it is another run's.
+        """
+        stages = [self._warm_start_video, self._warm_start_text, self._pretrain]
+        if resume and not any(self.folder.glob("*/state.safetensors")):
+            raise CheckpointError(f"nothing to resume in {self.folder}: no state was saved there; start without --resume")
+        if not resume:
+            for path in self.folder.glob("*/state.safetensors"):
+                path.unlink()
+        for run in stages:
+            run(resume)
+        clover = Clover(self.network, self.tokenizer, self.config)
+        clover.save_pretrained(self.folder / "checkpoint")
+        return clover
+
+    def collator(self) -> PretrainingCollator:
+        """Captioned videos to batches."""
+        size = self.experiment.inputs.frames.size
+        grid = self.config.model.video.output_grid(self.experiment.inputs.num_frames, size, size)
+        return PretrainingCollator(
+            read_clip=self.reader,
+            tokenizer=self.tokenizer,
+            tags=self.tags,
+            text_masking=self.experiment.text_masking,
+            video_masking=self.experiment.video_masking,
+            grid=grid[1:],
+            max_text_length=self.experiment.inputs.max_text_length,
+            skipped=None if self.experiment.data.strict else self.skipped,
+        )
+
+    def _pretrain(self, resume: bool) -> None:
+        def losses(batch: PretrainingBatch, step: int) -> Losses:
+            is_masked_word = batch.targets != IGNORED
+            output = self.network.pretraining_output(
+                batch.clip,
+                batch.is_masked_cell,
+                batch.token_ids,
+                batch.masked_token_ids,
+                batch.is_token,
+                is_masked_word,
+            )
+            scale = ramp(step, self.experiment.training.num_steps, self.experiment.ranking_ramp)
+            return pretraining_losses(
+                output, batch.targets[is_masked_word], self.experiment.objective, ranking_scale=scale
+            )
+
+        self._stage("pretraining", "pre-training", self.experiment.training, self.network, self.collator(), losses, resume)
+
+    def _warm_start_video(self, resume: bool) -> None:
+        """Teach the video encoder to name what training videos show, with a classifier that is thrown away."""
+        stage = self.experiment.video_warm_start
+        if not stage.num_steps:
+            return
+        labels_of = read_labels(corpus_folder(self.experiment.data), "train")
+        names = sorted({label for labels in labels_of.values() for label in labels})
+        classifier = nn.Linear(self.config.model.video.output_width, len(names))
+        initialise(classifier, self.experiment.seed)
+
+        def make_batch(
+            items: Sequence[CaptionedVideo], generator: np.random.Generator
+        ) -> tuple[Tensor, Tensor]:
+            clips = np.stack([self.reader(item.video, generator) for item in items])
+            present = [[name in labels_of[item.video_id] for name in names] for item in items]
+            return torch.from_numpy(clips), torch.tensor(present, dtype=torch.float32)
+
+        def losses(batch: tuple[Tensor, Tensor], _: int) -> Losses:
+            tokens = self.network.video_tokens(batch[0])
+            loss = label_loss(classifier(tokens.mean(dim=(1, 2, 3))), batch[1])
+            return Losses(terms={"labels": loss}, total=loss)
+
+        module = nn.ModuleList([self.network.video_encoder, classifier])
+        self._stage("video_warm_start", "warm start: video encoder", stage, module, make_batch, losses, resume)
+
+    def _warm_start_text(self, resume: bool) -> None:
+        """Teach the text encoder to fill masked words of training captions without seeing the video."""
+        stage = self.experiment.text_warm_start
+        if not stage.num_steps:
+            return
+        blind = replace(self.collator(), read_clip=lambda *_: np.zeros((1, 1, 1, 3), np.uint8))
+
+        def losses(batch: PretrainingBatch, _: int) -> Losses:
+            is_masked = batch.targets != IGNORED
+            tokens = self.network.text_encoder(batch.masked_token_ids, batch.is_token)
+            loss = focal_loss(self.network.masked_word_head(tokens[is_masked]), batch.targets[is_masked], 0.0)
+            return Losses(terms={"masked_words": loss}, total=loss)
+
+        module = nn.ModuleList([self.network.text_encoder, self.network.masked_word_head])
+        self._stage("text_warm_start", "warm start: text encoder", stage, module, blind, losses, resume)
+
+    def _stage(self, name, title, stage: StageConfig, module, make_batch, losses, resume: bool) -> None:  # type: ignore[no-untyped-def]
+        run_stage(
+            folder=self.folder / name,
+            title=title,
+            settings=self.experiment,
+            stage=stage,
+            module=module,
+            items=self.videos,
+            make_batch=make_batch,
+            losses=losses,
+            seed=self.experiment.seed,
+            save_every=self.experiment.save_every,
+            resume=resume,
+            tensorboard=self.experiment.tensorboard,
+            quiet=self.quiet,
+        )

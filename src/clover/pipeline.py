@@ -1,0 +1,245 @@
+"""Clover for people: files and sentences in, embeddings and answers out; one folder on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clover.config import from_plain, to_plain
+from clover.data.text import Tokenizer
+from clover.data.transforms import TransformConfig, test_clip
+from clover.data.media_source import Media
+from clover.data.video import read_frames
+from clover.errors import CheckpointError, ConfigError
+from clover.files import write_folder
+from clover.modeling.initialise import initialise
+from clover.modeling.model import CloverModel, ModelConfig, unit
+from clover.modeling.weights import load_strictly
+
+_FORMAT = "clover-checkpoint-1"
+_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """How a file or sentence becomes what the network takes."""
+
+    num_frames: int = 8
+    """Frames sampled from a video."""
+    frames: TransformConfig = field(default_factory=TransformConfig)
+    """Frames to clip."""
+    max_text_length: int = 30
+    """Longest caption or question in word pieces, [CLS] and [SEP] included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloverConfig:
+    """Everything in config.json."""
+
+    format: Literal["clover-checkpoint-1"] = "clover-checkpoint-1"
+    """Version of the folder's layout."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    inputs: InputConfig = field(default_factory=InputConfig)
+    """What goes into it."""
+    answers: tuple[str, ...] = ()
+    """The open-ended head's answer vocabulary, in the order of its scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One possible answer to a question."""
+
+    text: str
+    probability: float
+    """Softmax over the model's whole answer vocabulary."""
+
+
+class Clover:
+    """A network with its tokenizer and its preprocessing."""
+
+    def __init__(self, network: CloverModel, tokenizer: Tokenizer, config: CloverConfig) -> None:
+        self.network = network.eval()
+        self.tokenizer = tokenizer
+        self.config = config
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> Clover:
+        """Load a checkpoint folder: config.json, model.safetensors, tokenizer.json.
+
+        Raises:
+            CheckpointError: a file is missing or broken, or the weights do not fit the config.
+        """
+        folder = Path(folder)
+        missing = [name for name in _FILES if not (folder / name).is_file()]
+        if missing:
+            hint = "it does not exist" if not folder.exists() else f"it lacks {', '.join(missing)}"
+            raise CheckpointError(f"{folder} is not a checkpoint folder ({hint}); give the folder a run left behind")
+        config = _read_config(folder / "config.json")
+        weights = folder / "model.safetensors"
+        try:
+            state = load_file(weights, device=str(device))
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{weights} is not a readable weights file ({error}); copy it again") from error
+        network = CloverModel(config.model)
+        load_strictly(network, state, source=str(weights))
+        return cls(network.to(device), Tokenizer.load(folder), config)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the checkpoint folder, whole or not at all; an existing one is replaced.
+
+        Raises:
+            WriteError: the place cannot be written.
+        """
+
+        def fill(aside: Path) -> None:
+            plain = json.dumps(to_plain(self.config), indent=2)
+            (aside / "config.json").write_text(plain + "\n", encoding="utf-8")
+            state = {name: value.detach().contiguous() for name, value in self.network.state_dict().items()}
+            save_file(state, aside / "model.safetensors", metadata={"format": "pt"})
+            self.tokenizer.save(aside)
+
+        write_folder(Path(folder), fill)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short name of these exact weights, words and preprocessing; vectors of other ones are no company."""
+        digest = hashlib.sha256(json.dumps(to_plain(self.config), sort_keys=True).encode())
+        digest.update(self.tokenizer.fingerprint.encode())
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def clip(
+        self, source: Media, *, start_seconds: float = 0.0, end_seconds: float | None = None
+    ) -> np.ndarray:
+        """Read the clip ``[t h w 3]`` (uint8) that the network sees of a video or of a part of it.
+
+        Raises:
+            MediaError: the file is missing or cannot be read.
+        """
+        frames = read_frames(
+            source,
+            self.config.inputs.num_frames,
+            start_seconds=start_seconds,
+            end_seconds=end_seconds,
+            short_side=self.config.inputs.frames.test_read_size,
+        )
+        return test_clip(frames.images, self.config.inputs.frames)
+
+    @torch.inference_mode()
+    def video_tokens(self, clips: Sequence[np.ndarray]) -> Float[Tensor, "b t h w d"]:
+        """Encode clips; keep the tokens to ask several questions of one video."""
+        batch = torch.from_numpy(np.stack(clips)).to(self.device)
+        return self.network.video_tokens(batch)
+
+    @torch.inference_mode()
+    def embed_clips(self, clips: Sequence[np.ndarray]) -> Float[Tensor, "b d"]:
+        """Normalised embeddings of clips."""
+        return unit(self.network.embed_video(self.video_tokens(clips)))
+
+    @overload
+    def encode_video(self, source: Media) -> Float[Tensor, " d"]: ...
+    @overload
+    def encode_video(self, source: list[Media]) -> Float[Tensor, "b d"]: ...
+    def encode_video(self, source: Media | list[Media]) -> Tensor:
+        """Normalised embedding of one video (or of each of a list), to be compared with texts by dot product.
+
+        Raises:
+            MediaError: a file is missing or cannot be read.
+        """
+        if isinstance(source, list):
+            return torch.cat([self.embed_clips([self.clip(one)]) for one in source])
+        return self.embed_clips([self.clip(source)])[0]
+
+    @overload
+    def encode_text(self, texts: str) -> Float[Tensor, " d"]: ...
+    @overload
+    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "b d"]: ...
+    @torch.inference_mode()
+    def encode_text(self, texts: str | Sequence[str]) -> Tensor:
+        """Normalised embedding of one text (or of each of several).
+
+        Raises:
+            TextError: a text is empty.
+        """
+        is_single = isinstance(texts, str)
+        token_ids, is_token = self.encode_words([texts] if is_single else list(texts))
+        embeddings = unit(self.network.embed_text(self.network.text_encoder(token_ids, is_token)))
+        return embeddings[0] if is_single else embeddings
+
+    def encode_words(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and which of them are no padding, on the network's device."""
+        encoded = self.tokenizer.encode(texts, max_length=self.config.inputs.max_text_length)
+        token_ids = torch.from_numpy(encoded.token_ids).to(self.device)
+        return token_ids, torch.from_numpy(encoded.is_token).to(self.device)
+
+    @torch.inference_mode()
+    def answer_probabilities(
+        self, video_tokens: Float[Tensor, "b t h w d"], questions: Sequence[str]
+    ) -> Float[Tensor, "b answers"]:
+        """Probabilities of the answer vocabulary, one question per encoded video.
+
+        Raises:
+            ConfigError: the model was not fine-tuned on questions.
+        """
+        token_ids, is_token = self.encode_words(questions)
+        return self.network.answer_scores(video_tokens, token_ids, is_token).softmax(dim=-1)
+
+    def answer(self, source: Media, question: str, *, num_answers: int = 5) -> list[Answer]:
+        """Answer a question about a video: the most probable answers, best first.
+
+        Raises:
+            MediaError: the file is missing or cannot be read.
+            ConfigError: the model was not fine-tuned on questions.
+        """
+        if not self.config.answers:
+            raise ConfigError("this checkpoint was not fine-tuned on questions: it has no answers to choose from")
+        probabilities = self.answer_probabilities(self.video_tokens([self.clip(source)]), [question])[0]
+        best = probabilities.topk(min(num_answers, len(self.config.answers)))
+        return [
+            Answer(text=self.config.answers[place], probability=probability)
+            for place, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+
+    def with_answers(self, answers: Sequence[str], *, dropout: float, seed: int) -> Clover:
+        """The same weights with a fresh open-ended head over an answer vocabulary."""
+        heads = replace(self.config.model.heads, num_answers=len(answers), answer_dropout=dropout)
+        config = replace(self.config, model=replace(self.config.model, heads=heads), answers=tuple(answers))
+        network = CloverModel(config.model)
+        initialise(network, seed)
+        kept = {key: value for key, value in self.network.state_dict().items() if not key.startswith("answer_head.")}
+        load_strictly(network, kept, source="the pre-trained network", may_lack=r"answer_head\..*")
+        return Clover(network.to(self.device), self.tokenizer, config)
+
+
+def _read_config(path: Path) -> CloverConfig:
+    try:
+        plain: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not readable JSON ({error}); copy the checkpoint again") from error
+    if not isinstance(plain, dict) or plain.get("format") != _FORMAT:
+        raise CheckpointError(f"{path} is not a Clover checkpoint of a version this program reads ({_FORMAT})")
+    try:
+        return from_plain(CloverConfig, plain, where=path.name)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+

@@ -1,0 +1,70 @@
+"""The training loop, on one page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from clover.objectives.pretraining import Losses
+from clover.training.checkpoint import TrainingState
+from clover.training.logbook import Logbook
+from clover.training.optimizer import Optimizer
+
+BatchT = TypeVar("BatchT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occasional:
+    """Something to do every so many steps: evaluate, save."""
+
+    every: int
+    """Number of steps between two times; 0 means never."""
+    run: Callable[[int], None]
+    """Called with the number of steps done."""
+
+    def run_if_due(self, num_done: int) -> None:
+        """Do it when its time has come."""
+        if self.every and num_done % self.every == 0:
+            self.run(num_done)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Generic[BatchT]):
+    """One run: batches in, weights changed, losses in the book."""
+
+    losses: Callable[[BatchT, int], Losses]
+    """Batch and step to losses; calls the network."""
+    optimizer: Optimizer
+    logbook: Logbook
+    state: TrainingState | None = None
+    save_every: int = 0
+    """Steps between two saved states; 0 saves none."""
+    occasional: Sequence[Occasional] = ()
+
+    def run(self, batches: Iterable[BatchT], *, first_step: int = 0) -> None:
+        """Train until the batches end."""
+        for step, (batch, waiting_seconds) in enumerate(_timed(batches), start=first_step):
+            losses = self.losses(batch, step)
+            rate = self.optimizer.learning_rate(step)
+            norm = self.optimizer.update(losses.total, step)
+            values = {name: loss.item() for name, loss in losses.terms.items()}
+            values |= {"total": losses.total.item(), "gradient_norm": norm}
+            self.logbook.write(step, values, learning_rate=rate, waiting_seconds=waiting_seconds)
+            if self.state is not None and self.save_every and (step + 1) % self.save_every == 0:
+                self.state.save(step + 1)
+            for task in self.occasional:
+                task.run_if_due(step + 1)
+
+
+def _timed(batches: Iterable[BatchT]) -> Iterator[tuple[BatchT, float]]:
+    """Batches with the seconds that were spent waiting for each."""
+    iterator = iter(batches)
+    while True:
+        start = time.perf_counter()
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        yield batch, time.perf_counter() - start

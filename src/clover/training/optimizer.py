@@ -1,0 +1,137 @@
+"""AdamW with the method's no-decay rule, and the published learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from clover.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW and its schedule; the defaults are pre-training's (method, section 4)."""
+
+    learning_rate: float = 5e-5
+    """Peak learning rate."""
+    weight_decay: float = 0.005
+    """Decay of weight matrices; none on biases, norms and relative position bias tables."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's averaging factors."""
+    epsilon: float = 1e-8
+    """AdamW's epsilon."""
+    gradient_norm: float = 15.0
+    """Gradients of a larger norm are scaled down to it."""
+    warmup_share: float = 0.1
+    """Share of all steps during which the rate ramps up linearly."""
+    warmup_start: float = 1e-3
+    """Factor at the first step of the ramp."""
+    final_factor: float = 1e-3
+    """The cosine ends at this share of the peak."""
+    stepping: Literal["iteration", "epoch"] = "iteration"
+    """Whether the cosine moves with every step or, as in some published fine-tunings, once an epoch."""
+    head_rate_factor: float = 1.0
+    """Multiplies the learning rate of answer and choice heads (10 in the published QA runs)."""
+
+
+def schedule_factor(step: int, num_steps: int, config: OptimizerConfig, *, steps_per_epoch: int = 1) -> float:
+    """Learning rate at a step over its peak: a cosine from the first step on, times the warm-up ramp.
+
+    As published, the cosine is not shifted by the warm-up, so that the peak is slightly below 1.
+
+    Args:
+        step: From 0.
+        num_steps: Length of the run.
+        config: The schedule.
+        steps_per_epoch: Needed for stepping by epoch.
+    """
+    if config.stepping == "epoch":
+        progress = (step // steps_per_epoch) / max(1, num_steps // steps_per_epoch)
+    else:
+        progress = step / num_steps
+    cosine = config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
+    warmup_steps = round(config.warmup_share * num_steps)
+    if step >= warmup_steps:
+        return cosine
+    return cosine * (config.warmup_start + (1 - config.warmup_start) * step / warmup_steps)
+
+
+def is_decayed(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay applies: to matrices, less embeddings' biases, norms and position-bias tables."""
+    return parameter.ndim > 1 and not name.endswith("position_bias")
+
+
+class Optimizer:
+    """Clips, schedules and steps."""
+
+    def __init__(
+        self, module: nn.Module, config: OptimizerConfig, *, num_steps: int, steps_per_epoch: int = 1
+    ) -> None:
+        if num_steps < 1:
+            raise ConfigError(f"a run of {num_steps} steps trains nothing; give at least 1")
+        self.config, self.num_steps, self.steps_per_epoch = config, num_steps, steps_per_epoch
+        self.parameters = [weight for weight in module.parameters() if weight.requires_grad]
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                is_head = name.startswith(("answer_head.", "choice_head."))
+                groups.setdefault((is_decayed(name, parameter), is_head), []).append(parameter)
+        self.adam = torch.optim.AdamW(
+            [
+                {
+                    "params": parameters,
+                    "weight_decay": config.weight_decay if decayed else 0.0,
+                    "rate_factor": config.head_rate_factor if is_head else 1.0,
+                }
+                for (decayed, is_head), parameters in groups.items()
+            ],
+            lr=config.learning_rate,
+            betas=config.betas,
+            eps=config.epsilon,
+            fused=True,
+        )
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of a step (of parameters without a factor of their own)."""
+        factor = schedule_factor(step, self.num_steps, self.config, steps_per_epoch=self.steps_per_epoch)
+        return self.config.learning_rate * factor
+
+    def update(self, loss: torch.Tensor, step: int) -> float:
+        """One step from one loss.
+
+        Returns:
+            The gradient norm before clipping.
+
+        Raises:
+            FloatingPointError: the loss is not a finite number; nothing is changed then.
+        """
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the loss of step {step} is {loss.item()}")
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_norm)
+        for group in self.adam.param_groups:
+            group["lr"] = self.learning_rate(step) * group["rate_factor"]
+        self.adam.step()
+        return norm.item()
+
+    def state_tensors(self) -> dict[str, torch.Tensor]:
+        """Averages and step counts, by place of the parameter, for a checkpoint without pickles."""
+        tensors = {}
+        for place, state in self.adam.state_dict()["state"].items():
+            for name, value in state.items():
+                tensors[f"{place}.{name}"] = value
+        return tensors
+
+    def load_state_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """The inverse of `state_tensors`."""
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in tensors.items():
+            place, name = key.split(".", 1)
+            state.setdefault(int(place), {})[name] = value
+        groups = self.adam.state_dict()["param_groups"]
+        self.adam.load_state_dict({"state": state, "param_groups": groups})
