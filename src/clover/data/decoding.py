@@ -58,6 +58,7 @@ class VideoReader:
         self._size: tuple[int, int] | None = None
         self._counterclockwise = 0
         self._num_damaged = 0
+        self._wanted = np.zeros(0, dtype=np.int64)
         self._is_at_start = True
         self._open()
         try:
@@ -94,7 +95,8 @@ class VideoReader:
             rate=rate,
             rotation_degrees=-self._counterclockwise % 360,
             has_audio=bool(self._container.streams.audio),
-            is_image=self._container.format.name.endswith("_pipe"),
+            is_image=self._container.format.name.endswith("_pipe")
+            or self._container.metadata.get("major_brand") == "avif",
         )
 
     def read(self, indices: Sequence[int], *, short_side: int | None) -> Frames:
@@ -217,6 +219,7 @@ class VideoReader:
     def _decode(self, targets: np.ndarray, short_side: int | None) -> dict[int, _Decoded]:
         """Goes through increasing times and keeps, for each, the frame shown then, if there is one."""
         kept: dict[int, _Decoded] = {}
+        self._wanted = targets
         self._is_at_start = False
         frames = self._frames()
         shown: tuple[int, av.VideoFrame] | None = None
@@ -283,6 +286,7 @@ class VideoReader:
         while True:
             try:
                 packet = next(packets)
+                self._skip_if_unneeded(packet)
                 frames = packet.decode()
             except (StopIteration, av.EOFError):
                 return
@@ -298,6 +302,23 @@ class VideoReader:
                 elif frame.pts is not None:
                     yield frame.pts, frame
                 order += 1
+
+    def _skip_if_unneeded(self, packet: av.Packet) -> None:
+        """Spares the decoder frames that are neither wanted nor referred to by others; the rest is unchanged.
+
+        Neighbours of a wanted frame are decoded all the same: they stand in when it turns out to be damaged.
+        """
+        if not self._can_skip or packet.pts is None:
+            return
+        near = 2 * self.timeline.step_ticks
+        begin, end = np.searchsorted(self._wanted, [packet.pts - near, packet.pts + near + 1])
+        self._stream.codec_context.skip_frame = "NONREF" if begin == end else "DEFAULT"
+
+    @property
+    def _can_skip(self) -> bool:
+        """Whether every packet's time is known, and the codec marks frames that nothing refers to."""
+        is_known = self.timeline.is_exact and not self.timeline.is_counted
+        return is_known and self._num_threads == 1 and self._stream.codec_context.name == "h264"
 
     def _convert(self, frame: av.VideoFrame, short_side: int | None) -> np.ndarray:
         """RGB picture [h, w, 3], upright, at the size of this read's first frame."""

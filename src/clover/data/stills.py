@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clover.data.media_source import OpenedMedia, check_size
+from clover.data.timeline import frames_shown_at
 from clover.data.transforms import resize_short_side
 from clover.errors import MediaError
 from clover.types import Frames, VideoInfo
@@ -52,6 +53,10 @@ class ArrayReader:
             images = resize_short_side(images, short_side)
         return Frames(images=images, seconds=self.seconds[list(indices)])
 
+    def read_at(self, times: np.ndarray, *, short_side: int | None) -> Frames:
+        """The frames shown at these seconds."""
+        return self.read(frames_shown_at(self.seconds, times).tolist(), short_side=short_side)
+
 
 class StillReader:
     """A still image as a video of one frame: upright by its EXIF orientation, transparency laid over white.
@@ -92,6 +97,10 @@ class StillReader:
             seconds=np.zeros(len(indices)),
             problem=problem,
         )
+
+    def read_at(self, times: np.ndarray, *, short_side: int | None) -> Frames:
+        """The image once for every time."""
+        return self.read([0] * len(times), short_side=short_side)
 
 
 def _load(media: OpenedMedia) -> tuple[np.ndarray, bool]:

@@ -16,6 +16,7 @@ from clover.data.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_media
 from clover.data.media_source import Media, open_media
 from clover.data.sampling import sample_indices
 from clover.data.stills import ArrayReader, StillReader
+from clover.data.timeline import first_frame_from, frames_shown_at
 from clover.data.video_writer import write_video
 from clover.errors import MediaError
 from clover.types import Frames, VideoInfo
@@ -31,9 +32,6 @@ __all__ = [
     "sample_indices",
     "write_video",
 ]
-
-_SLACK_SECONDS = 1e-6
-"""Times come as decimal fractions, frames lie on rational ones; this much earlier still means that frame."""
 
 
 def probe(source: Media) -> VideoInfo:
@@ -110,8 +108,7 @@ def read_frames_at(
     with _open(source, num_threads) as reader:
         if times.ndim != 1 or len(times) == 0 or not np.all(np.isfinite(times)) or np.any(times < 0):
             raise MediaError(f"{reader.name}: times must be a list of seconds from 0 on, not {list(seconds)}")
-        places = np.searchsorted(_seconds(reader), times + _SLACK_SECONDS, side="right") - 1
-        return reader.read([int(place) for place in places], short_side=short_side)
+        return reader.read_at(times, short_side=short_side)
 
 
 _Reader = VideoReader | StillReader | ArrayReader
@@ -142,11 +139,10 @@ def _span(reader: _Reader, start_seconds: float | int, end_seconds: float | int 
     duration = (
         reader.timeline.duration_seconds if isinstance(reader, VideoReader) else reader.info.duration_seconds
     )
-    if start_seconds >= duration + _SLACK_SECONDS:
+    if start_seconds > duration:
         raise MediaError(
             f"{reader.name}: the span begins at {start_seconds:g} seconds but the video ends "
             f"at {duration:.3f}; give an earlier start"
         )
-    first = int(np.searchsorted(seconds, start_seconds + _SLACK_SECONDS, side="right")) - 1
-    last = int(np.searchsorted(seconds, end - _SLACK_SECONDS, side="left"))
-    return first, max(last, first + 1)
+    first = int(frames_shown_at(seconds, np.array([start_seconds]))[0])
+    return first, max(first_frame_from(seconds, end), first + 1)

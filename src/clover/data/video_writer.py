@@ -20,6 +20,7 @@ def write_video(
     rate: float | int | Fraction = 8,
     quality: int = 18,
     keyframe_interval: int | None = None,
+    num_b_frames: int | None = None,
 ) -> Path:
     """Writes ``images`` as H.264; the file appears under its name only when it is complete.
 
@@ -31,6 +32,7 @@ def write_video(
         rate: Frames per second.
         quality: x264's constant rate factor, 0 (largest file) .. 51.
         keyframe_interval: Frames from one keyframe to the next at most; None leaves it to the encoder (250).
+        num_b_frames: Most bidirectional frames in a row; None leaves it to the encoder (3).
 
     Returns:
         The path.
@@ -47,6 +49,8 @@ def write_video(
     options = {"crf": str(quality), "preset": "veryfast"}
     if keyframe_interval is not None:
         options["g"] = str(keyframe_interval)
+    if num_b_frames is not None:
+        options["bf"] = str(num_b_frames)
     aside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         _encode(aside, images, Fraction(rate).limit_denominator(1001), options)

@@ -253,7 +253,8 @@ class VideoEncoder(nn.Module):
         self.config = config
         self.patch_embedding = PatchEmbedding(config)
         self.mask_token = nn.Parameter(torch.empty(config.width))
-        drop = torch.linspace(0, config.stochastic_depth, sum(config.depths)).tolist()
+        last = max(1, sum(config.depths) - 1)
+        drop = [config.stochastic_depth * block / last for block in range(sum(config.depths))]
         self.stages = nn.ModuleList()
         self.mergings = nn.ModuleList()
         for stage, (depth, heads) in enumerate(zip(config.depths, config.num_heads, strict=True)):

@@ -1,0 +1,82 @@
+"""What every benchmark shares: naming the device, timing fairly, and reporting in one form."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+_REQUIRED = ("name", "device", "ratio", "baseline")
+
+
+def device_name(*, accelerator: bool = True) -> str:
+    """The GPU's name if the benchmark uses one, else the processor's and its number of cores."""
+    if accelerator:
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{models[0] if models else platform.processor() or platform.machine()}, {num_cores} cores"
+
+
+def interleaved(rounds: int, **functions: Callable[[], object]) -> dict[str, list[float]]:
+    """Times functions in turn, so that whatever else the machine does falls on all of them alike.
+
+    Each is called once before, untimed. The order turns round from one round to the next.
+
+    Returns:
+        Seconds of every call, by name; the lists run in step, so that ratios can be taken within a round.
+    """
+    for function in functions.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for round_number in range(rounds):
+        order = list(functions.items())
+        for name, function in order if round_number % 2 == 0 else reversed(order):
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """The options of every benchmark: ``--quick`` and ``--save``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--quick", action="store_true", help="smaller inputs and fewer rounds; a rough figure"
+    )
+    parser.add_argument("--save", action="store_true", help="write the result to benchmarks/results")
+    return parser.parse_args()
+
+
+def finish(result: dict[str, object], save: bool) -> None:
+    """Prints ``result`` as one line of JSON, the last of the run; with ``save`` also writes it, dated.
+
+    Args:
+        result: At least ``name``, ``device``, ``ratio`` (baseline over ours; above 1 is faster)
+            and ``baseline`` (what it was compared with).
+        save: Whether to write ``benchmarks/results/<name>_<YYYY-MM-DD>.json``.
+    """
+    missing = [key for key in _REQUIRED if key not in result]
+    if missing:
+        raise ValueError(f"the result lacks {', '.join(missing)}")
+    dated = {**result, "date": datetime.date.today().isoformat()}
+    if save:
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{dated['name']}_{dated['date']}.json"
+        aside = path.with_suffix(".part")
+        aside.write_text(json.dumps(dated, indent=2) + "\n")
+        aside.replace(path)
+        print(f"saved {path}")
+    print(json.dumps(dated))

@@ -1,0 +1,192 @@
+"""Scene graph to sentences: captions, a paragraph, moments and labels, all true of the scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clover.data.shapes.draws import generator, pick
+from clover.data.shapes.scene import Event, Scene, SceneObject
+from clover.data.shapes.splits import shown_actions
+from clover.data.shapes.vocabulary import COUNTED_ACTIONS, MOVES, TIMES
+
+NUM_CAPTIONS = 4
+
+SHAPE_WORDS = {"ball": ("ball", "circle"), "ring": ("ring", "donut")}
+SIZE_WORDS = {"small": ("small", "little"), "large": ("large", "big")}
+
+VERBS: dict[str, tuple[str, ...]] = {
+    "grows": ("grows", "gets bigger", "expands"),
+    "shrinks": ("shrinks", "gets smaller"),
+    "spins": ("spins", "rotates", "turns around"),
+    "blinks": ("blinks", "flashes"),
+    "jumps": ("jumps", "hops"),
+    "bounces": ("bounces off the wall", "bounces back from the wall"),
+    "appears": ("appears", "shows up"),
+    "vanishes": ("vanishes", "disappears"),
+}
+MOVE_VERBS = ("moves", "slides", "goes", "travels")
+SIDEWAYS = {"left": ("left", "to the left"), "right": ("right", "to the right"), "up": ("up", "upwards"), "down": ("down", "downwards")}
+RELATION_WORDS = {
+    "left of": ("to the left of", "left of"),
+    "right of": ("to the right of", "right of"),
+    "above": ("above", "over"),
+    "below": ("below", "under"),
+    "behind": ("behind",),
+}
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One way of saying things, drawn once per sentence."""
+
+    rng: np.random.Generator
+    says_details: bool
+
+    def noun(self, item: SceneObject, *, article: str = "a") -> str:
+        """A noun phrase: always colour and shape, sometimes size and texture."""
+        words = [item.color, pick(self.rng, SHAPE_WORDS.get(item.shape, (item.shape,)))]
+        if item.texture != "plain" and self.says_details:
+            words.insert(0, item.texture)
+        if self.says_details and self.rng.uniform() < 0.5:
+            words.insert(0, pick(self.rng, SIZE_WORDS[item.size]))
+        if article == "a" and words[0][0] in "aeiou":
+            article = "an"
+        return " ".join([article, *words])
+
+    def verb(self, event: Event) -> str:
+        """What one object does, with the number of repetitions where it counts."""
+        if event.action in MOVES:
+            direction = event.action.removeprefix("moves ")
+            return f"{pick(self.rng, MOVE_VERBS)} {pick(self.rng, SIDEWAYS[direction])}"
+        verb = pick(self.rng, VERBS[event.action])
+        if event.action in COUNTED_ACTIONS and (event.count > 1 or self.rng.uniform() < 0.5):
+            return f"{verb} {TIMES[event.count]}"
+        return verb
+
+
+def caption(scene: Scene, rng: np.random.Generator) -> str:
+    """One sentence about everything that the described objects do."""
+    speaker = Speaker(rng, says_details=bool(rng.uniform() < 0.6))
+    return _BY_KIND[scene.kind](scene, speaker)
+
+
+def _sequence(scene: Scene, speaker: Speaker) -> str:
+    noun = speaker.noun(scene.objects[0])
+    verbs = [speaker.verb(event) for event in scene.events]
+    if len(verbs) == 2 and speaker.rng.uniform() < 0.25:
+        return f"after it {verbs[0]}, {noun} {verbs[1]}"
+    joint = pick(speaker.rng, (" then ", " and then ", ", then "))
+    return f"{noun} {joint.join(verbs)}"
+
+
+def _in_turn(scene: Scene, speaker: Speaker) -> str:
+    first, second = (f"{speaker.noun(scene.objects[event.actor])} {speaker.verb(event)}" for event in scene.events)
+    return pick(
+        speaker.rng,
+        (f"{first}, then {second}", f"{first} and then {second}", f"first {first}, after that {second}", f"{first} before {second}"),
+    )
+
+
+def _together(scene: Scene, speaker: Speaker) -> str:
+    both = [f"{speaker.noun(scene.objects[event.actor])} {speaker.verb(event)}" for event in scene.events]
+    first, second = both if speaker.rng.uniform() < 0.5 else both[::-1]
+    return pick(speaker.rng, (f"{first} while {second}", f"{first} as {second}", f"while {first}, {second}"))
+
+
+def _race(scene: Scene, speaker: Speaker) -> str:
+    fast, slow = (next(event for event in scene.events if event.actor == actor) for actor in (0, 1))
+    first = f"{speaker.noun(scene.objects[0])} {speaker.verb(fast)}"
+    second = f"{speaker.noun(scene.objects[1])} {speaker.verb(slow)}"
+    return pick(speaker.rng, (f"{first} faster than {second}", f"{second} slower than {first}"))
+
+
+def _beside(scene: Scene, speaker: Speaker) -> str:
+    relation = pick(speaker.rng, RELATION_WORDS[scene.relations[0].kind])
+    actor, landmark = speaker.noun(scene.objects[0]), speaker.noun(scene.objects[1])
+    verb = speaker.verb(scene.events[0])
+    return pick(speaker.rng, (f"{actor} {relation} {landmark} {verb}", f"{actor} {verb} {relation} {landmark}"))
+
+
+def _pair(scene: Scene, speaker: Speaker) -> str:
+    actor, target = speaker.noun(scene.objects[0]), speaker.noun(scene.objects[1])
+    active, passive = {
+        "circle": (("circles", "goes around", "moves around"), "is circled by"),
+        "hit": (("hits", "bumps into", "collides with"), "is hit by"),
+    }[scene.kind]
+    if speaker.rng.uniform() < 0.3:
+        return f"{target} {passive} {actor}"
+    return f"{actor} {pick(speaker.rng, active)} {target}"
+
+
+_BY_KIND = {
+    "single": _sequence,
+    "sequence": _sequence,
+    "together": _together,
+    "in turn": _in_turn,
+    "race": _race,
+    "beside": _beside,
+    "circle": _pair,
+    "hit": _pair,
+}
+
+
+def captions(scene: Scene, seed: int) -> list[str]:
+    """Paraphrases of the scene, different where the grammar allows."""
+    rng = generator(seed, scene.split, scene.index, "captions")
+    found: dict[str, None] = {}
+    for _ in range(12 * NUM_CAPTIONS):
+        found.setdefault(caption(scene, rng))
+        if len(found) == NUM_CAPTIONS:
+            break
+    return list(found)
+
+
+def paragraph(scene: Scene, seed: int) -> str:
+    """Several sentences: who is there, what happens in order, how the camera moves."""
+    rng = generator(seed, scene.split, scene.index, "paragraph")
+    speaker = Speaker(rng, says_details=True)
+    described = [item for item in scene.objects if item.is_described]
+    there = " and ".join(speaker.noun(item) for item in described)
+    sentences = [f"there {'is' if len(described) == 1 else 'are'} {there}"]
+    sentences += [text for _, _, text in moments(scene, seed)]
+    if scene.camera.movement != "still":
+        sentences.append(f"the camera {scene.camera.movement}")
+    return ". ".join(sentences) + "."
+
+
+def moments(scene: Scene, seed: int) -> list[tuple[float, float, str]]:
+    """Start, end and text of everything that happens."""
+    rng = generator(seed, scene.split, scene.index, "paragraph")
+    found = []
+    for event in scene.events:
+        speaker = Speaker(rng, says_details=False)
+        actor = speaker.noun(scene.objects[event.actor], article="the")
+        if event.target is None:
+            text = f"{actor} {speaker.verb(event)}"
+        else:
+            text = f"{actor} {event.action} {speaker.noun(scene.objects[event.target], article='the')}"
+        found.append((event.start_seconds, event.end_seconds, text))
+    return found
+
+
+def labels(scene: Scene) -> list[str]:
+    """Names of everything a video shows, distractors included: attributes, actions, and pairs of them."""
+    names: set[str] = set()
+    for place, item in enumerate(scene.objects):
+        names |= {item.color, item.shape, f"{item.size} {item.shape}", f"{item.color} {item.shape}"}
+        if item.texture != "plain":
+            names |= {item.texture, f"{item.texture} {item.color}"}
+        for action in shown_actions(scene, place):
+            names |= {action, f"{item.shape} {action}", f"{item.color} {action}"}
+    for event in scene.events:
+        if event.action in COUNTED_ACTIONS:
+            names.add(f"{event.action} {TIMES[event.count]}")
+        if event.target is not None:
+            names.add(f"{event.action} a {scene.objects[event.target].color} {scene.objects[event.target].shape}")
+    names |= {f"{scene.objects[0].shape} {relation.kind}" for relation in scene.relations}
+    actions = [event.action for event in scene.events]
+    if scene.kind in ("sequence", "in turn") and len(actions) > 1:
+        names.add(f"{actions[0]} then {actions[1]}")
+    return sorted(names)

@@ -1,0 +1,237 @@
+"""Scene graph to questions with exact answers: open-ended, multiple choice, fill-in-the-blank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clover.data.shapes.captions import caption
+from clover.data.shapes.draws import generator, pick
+from clover.data.shapes.scene import Event, Scene, SceneObject
+from clover.data.shapes.vocabulary import (
+    COLORS,
+    COUNTED_ACTIONS,
+    DIRECTIONS,
+    MOVES,
+    NUMBERS,
+    ROUND_SHAPES,
+    SHAPES,
+    TEXTURES,
+)
+
+NUM_QUESTIONS = 6
+_BASE_FORMS = {action: action.replace("moves ", "move ") for action in MOVES} | {
+    "grows": "grow",
+    "shrinks": "shrink",
+    "spins": "spin",
+    "blinks": "blink",
+    "jumps": "jump",
+    "bounces": "bounce",
+    "appears": "appear",
+    "vanishes": "vanish",
+    "circles": "circle",
+    "hits": "hit",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A question, what kind it is, and its only right answer."""
+
+    type: str
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What can be asked about a scene without a second right answer."""
+
+    scene: Scene
+
+    def is_only(self, attribute: str, value: str) -> bool:
+        """Whether exactly one object has this attribute."""
+        return sum(getattr(item, attribute) == value for item in self.scene.objects) == 1
+
+    def name(self, item: SceneObject) -> str | None:
+        """Colour and shape of an object, if no other object has both."""
+        alike = [other for other in self.scene.objects if (other.color, other.shape) == (item.color, item.shape)]
+        return f"{item.color} {item.shape}" if len(alike) == 1 else None
+
+    def acting(self) -> list[tuple[SceneObject, list[Event]]]:
+        """Objects that act of their own, with their events in order of time."""
+        places = sorted({event.actor for event in self.scene.events})
+        return [(self.scene.objects[place], list(self.scene.events_of(place))) for place in places]
+
+
+Maker = Callable[[Witness, np.random.Generator], list[Question]]
+
+
+def _attributes(witness: Witness, rng: np.random.Generator) -> list[Question]:
+    made = []
+    for item in witness.scene.objects:
+        if witness.is_only("shape", item.shape):
+            made.append(Question(type="color", question=f"what color is the {item.shape}?", answer=item.color))
+        if witness.is_only("color", item.color):
+            made.append(Question(type="shape", question=f"what shape is the {item.color} object?", answer=item.shape))
+        name = witness.name(item)
+        if name:
+            made.append(Question(type="texture", question=f"what texture does the {name} have?", answer=item.texture))
+    return made
+
+
+def _actions(witness: Witness, rng: np.random.Generator) -> list[Question]:
+    made = []
+    for item, events in witness.acting():
+        name = witness.name(item)
+        if name is None:
+            continue
+        if len(events) == 1:
+            made.append(Question(type="action", question=f"what does the {name} do?", answer=events[0].action))
+        else:
+            first, last = events[0].action, events[-1].action
+            made.append(Question(type="first", question=f"what does the {name} do first?", answer=first))
+            made.append(Question(type="last", question=f"what does the {name} do last?", answer=last))
+            after = f"what does the {name} do after it {_third(events[-2])}?"
+            made.append(Question(type="transition", question=after, answer=last))
+    return made
+
+
+def _who(witness: Witness, rng: np.random.Generator) -> list[Question]:
+    made = []
+    for item, events in witness.acting():
+        for event in events:
+            if sum(other.action == event.action for other in witness.scene.events) == 1:
+                verb = _third(event)
+                made.append(Question(type="who", question=f"which object {verb}?", answer=item.shape))
+                made.append(Question(type="who", question=f"what color is the object that {verb}?", answer=item.color))
+    return made
+
+
+def _counts(witness: Witness, rng: np.random.Generator) -> list[Question]:
+    number = NUMBERS[len(witness.scene.objects)]
+    made = [Question(type="how many", question="how many objects are there?", answer=number)]
+    for item, events in witness.acting():
+        name = witness.name(item)
+        for event in events:
+            if name and event.action in COUNTED_ACTIONS:
+                asked = f"how many times does the {name} {_BASE_FORMS[event.action]}?"
+                made.append(Question(type="repetition", question=asked, answer=NUMBERS[event.count]))
+    return made
+
+
+def _where(witness: Witness, rng: np.random.Generator) -> list[Question]:
+    made = []
+    for item, events in witness.acting():
+        name = witness.name(item)
+        moves = [event for event in events if event.action in MOVES]
+        if name and len(moves) == 1:
+            asked = f"in which direction does the {name} move?"
+            made.append(Question(type="where", question=asked, answer=moves[0].action.removeprefix("moves ")))
+    return made
+
+
+def _order(witness: Witness, rng: np.random.Generator) -> list[Question]:
+    if witness.scene.kind != "in turn":
+        return []
+    first, second = (witness.scene.objects[event.actor] for event in witness.scene.events)
+    if first.shape == second.shape or first.color == second.color:
+        return []
+    return [
+        Question(type="what first", question="which object acts first?", answer=first.shape),
+        Question(type="what first", question="what color is the object that acts last?", answer=second.color),
+    ]
+
+
+def _yes_no(witness: Witness, rng: np.random.Generator) -> list[Question]:
+    item = pick(rng, witness.scene.objects)
+    there = {(other.color, other.shape) for other in witness.scene.objects}
+    if rng.uniform() < 0.5:
+        return [Question(type="is there", question=f"is there a {item.color} {item.shape}?", answer="yes")]
+    missing = [(color, item.shape) for color in COLORS] + [(item.color, shape) for shape in SHAPES]
+    color, shape = pick(rng, [pair for pair in missing if pair not in there])
+    return [Question(type="is there", question=f"is there a {color} {shape}?", answer="no")]
+
+
+_MAKERS: tuple[Maker, ...] = (_attributes, _actions, _who, _counts, _where, _order, _yes_no)
+
+
+def _third(event: Event) -> str:
+    """The verb after "it"; what needs a target is said without it."""
+    return {"circles": "circles another", "hits": "hits another"}.get(event.action, event.action)
+
+
+def questions(scene: Scene, seed: int) -> list[Question]:
+    """Open-ended questions about one video: one of each kind that the scene allows, then more of any kind."""
+    rng = generator(seed, scene.split, scene.index, "questions")
+    witness = Witness(scene)
+    chosen: list[Question] = []
+    rest: list[Question] = []
+    for make in _MAKERS:
+        made = make(witness, rng)
+        if made:
+            place = int(rng.integers(len(made)))
+            chosen.append(made.pop(place))
+            rest += made
+    rest = [question for question in rest if question.type != "is there"]
+    chosen += [rest[place] for place in rng.permutation(len(rest))]
+    return chosen[:NUM_QUESTIONS]
+
+
+def choice(scene: Scene, seed: int) -> tuple[list[str], int]:
+    """Five captions, one of them true, the others true but for one word; and the place of the true one."""
+    rng = generator(seed, scene.split, scene.index, "choices")
+    state = rng.bit_generator.state
+    right = caption(scene, rng)
+    wrong: list[str] = []
+    for changed in _changed_scenes(scene, rng):
+        twin = np.random.default_rng(0)
+        twin.bit_generator.state = state
+        text = caption(changed, twin)
+        if text != right and text not in wrong:
+            wrong.append(text)
+        if len(wrong) == 4:
+            break
+    place = int(rng.integers(5))
+    return [*wrong[:place], right, *wrong[place:]], place
+
+
+def _changed_scenes(scene: Scene, rng: np.random.Generator) -> list[Scene]:
+    """Scenes that differ in one colour, shape or action of a described object, in random order."""
+    changed: list[Scene] = []
+    for place, item in enumerate(scene.objects):
+        if item.is_described:
+            changed += [_with_object(scene, place, replace(item, color=color)) for color in COLORS if color != item.color]
+            others = [shape for shape in SHAPES if shape != item.shape]
+            if any(event.action == "spins" for event in scene.events_of(place)):
+                others = [shape for shape in others if shape not in ROUND_SHAPES]
+            changed += [_with_object(scene, place, replace(item, shape=shape)) for shape in others]
+    for number, event in enumerate(scene.events):
+        if event.action in MOVES:
+            for direction in DIRECTIONS:
+                if event.action != f"moves {direction}":
+                    changed += 3 * [_with_event(scene, number, replace(event, action=f"moves {direction}"))]
+    return [changed[place] for place in rng.permutation(len(changed))]
+
+
+def _with_object(scene: Scene, place: int, item: SceneObject) -> Scene:
+    return replace(scene, objects=(*scene.objects[:place], item, *scene.objects[place + 1 :]))
+
+
+def _with_event(scene: Scene, place: int, event: Event) -> Scene:
+    return replace(scene, events=(*scene.events[:place], event, *scene.events[place + 1 :]))
+
+
+def cloze(scene: Scene, seed: int) -> tuple[str, str] | None:
+    """A caption with one colour, shape or texture blanked, and the word; None when the caption repeats them all."""
+    rng = generator(seed, scene.split, scene.index, "cloze")
+    words = caption(scene, rng).split(" ")
+    known = {*COLORS, *SHAPES, *TEXTURES}
+    places = [place for place, word in enumerate(words) if word in known and words.count(word) == 1]
+    if not places:
+        return None
+    place = pick(rng, places)
+    return " ".join([*words[:place], "[MASK]", *words[place + 1 :]]), words[place]
+

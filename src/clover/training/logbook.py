@@ -1,0 +1,190 @@
+"""What happens during a run: one JSON object a line in a file, a live display for a person watching."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from clover.errors import ConfigError
+from clover.files import write_text
+
+_SMOOTHED_STEPS = 20
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+@contextmanager
+def progress(title: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar as a callback ``(done, total)``; plain lines now and then where there is no terminal."""
+    if quiet:
+        yield lambda done, total: None
+        return
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _PlainProgress(title)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _PlainProgress:
+    """One line every few seconds, and one at the end."""
+
+    def __init__(self, title: str) -> None:
+        self._title, self._next = title, time.monotonic() + _SECONDS_BETWEEN_LINES
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == total or now >= self._next:
+            self._next = now + _SECONDS_BETWEEN_LINES
+            print(f"{self._title}: {done}/{total}", file=sys.stderr, flush=True)
+
+
+class Logbook:
+    """Writes steps to ``log.jsonl`` and shows them.
+
+    Keys that begin with ``time_`` hold durations and speeds; all others are the same in every run of one seed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        total_steps: int,
+        batch_size: int,
+        first_step: int = 0,
+        title: str = "training",
+        tensorboard: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        """Open the log; lines of steps from ``first_step`` on, left by an interrupted run, are dropped.
+
+        Raises:
+            ConfigError: TensorBoard files are wanted but the package is not installed.
+        """
+        self.path = Path(folder) / "log.jsonl"
+        self._total_steps, self._batch_size, self._first_step = total_steps, batch_size, first_step
+        self._title, self._quiet = title, quiet
+        self._recent: dict[str, deque[float]] = {}
+        self._durations: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
+        self._waits: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
+        self._file: TextIO | None = None
+        self._live: Live | None = None
+        self._board = _open_board(Path(folder)) if tensorboard else None
+        self._last_write = self._last_line = time.monotonic()
+
+    def __enter__(self) -> Logbook:
+        kept = [line for line in _lines(self.path) if json.loads(line).get("step", -1) < self._first_step]
+        write_text(self.path, "".join(line + "\n" for line in kept) if self._first_step else "")
+        self._file = self.path.open("a", encoding="utf-8")
+        console = Console(stderr=True)
+        if not self._quiet and console.is_terminal:
+            self._live = Live(console=console, refresh_per_second=4)
+            self._live.start()
+        elif not self._quiet:
+            print(f"{self._title}: {self._total_steps} steps of {self._batch_size}", file=sys.stderr, flush=True)
+        self._last_write = self._last_line = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self._file is not None:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def write(
+        self, step: int, losses: Mapping[str, float], *, learning_rate: float, waiting_seconds: float
+    ) -> None:
+        """Record one step (from 0) with its named losses."""
+        now = time.monotonic()
+        self._durations.append(max(now - self._last_write, 1e-9))
+        self._waits.append(waiting_seconds)
+        self._last_write = now
+        for name, value in losses.items():
+            self._recent.setdefault(name, deque(maxlen=_SMOOTHED_STEPS)).append(value)
+        row = {"step": step, **losses, "learning_rate": learning_rate}
+        row |= {"time_samples_per_second": self.samples_per_second, "time_waiting_share": self.waiting_share}
+        self._put(row)
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, step)
+        self._show(step + 1, now)
+
+    def note(self, **record: Any) -> None:
+        """Record something that is not a step, such as an evaluation."""
+        self._put(record)
+
+    @property
+    def samples_per_second(self) -> float:
+        """Speed over the last steps."""
+        return self._batch_size * len(self._durations) / sum(self._durations)
+
+    @property
+    def waiting_share(self) -> float:
+        """Share of the last steps' time that was spent waiting for data, 0 to 1."""
+        return min(1.0, sum(self._waits) / sum(self._durations))
+
+    def _put(self, row: Mapping[str, Any]) -> None:
+        if self._file is None:
+            raise ValueError("the logbook is not open; use it in a with statement")
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def _show(self, num_done: int, now: float) -> None:
+        if self._quiet:
+            return
+        left = (self._total_steps - num_done) * sum(self._durations) / len(self._durations)
+        speed = (
+            f"{self.samples_per_second:.0f} samples/s, {_clock(left)} left, "
+            f"{100 * self.waiting_share:.0f} % waiting for data"
+        )
+        means = {name: sum(values) / len(values) for name, values in self._recent.items()}
+        if self._live is not None:
+            self._live.update(_picture(self._title, num_done, self._total_steps, speed, means))
+        elif num_done == self._total_steps or now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            losses = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+            print(f"{self._title}: step {num_done}/{self._total_steps}  {losses}  {speed}", file=sys.stderr, flush=True)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _picture(title: str, num_done: int, total: int, speed: str, means: Mapping[str, float]) -> Group:
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(speed))
+    bar.add_task(title, total=total, completed=num_done)
+    table = Table.grid(padding=(0, 2))
+    for name, value in means.items():
+        table.add_row(f"  {name.replace('_', ' ')}", f"{value:8.3f}")
+    return Group(bar, table)
+
+
+def _open_board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("TensorBoard is not installed: pip install 'clover-vl[tensorboard]'") from error
+    return SummaryWriter(str(folder / "tensorboard"))
