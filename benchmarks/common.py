@@ -53,9 +53,7 @@ def interleaved(rounds: int, **functions: Callable[[], object]) -> dict[str, lis
 def arguments(description: str | None) -> argparse.Namespace:
     """The options of every benchmark: ``--quick`` and ``--save``."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--quick", action="store_true", help="smaller inputs and fewer rounds; a rough figure"
-    )
+    parser.add_argument("--quick", action="store_true", help="smaller inputs and fewer rounds; a rough figure")
     parser.add_argument("--save", action="store_true", help="write the result to benchmarks/results")
     return parser.parse_args()
 

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from clover.errors import CloverError
 
 COMMANDS = {
-    "demo": ("demo:demo", "the main job from nothing: corpus, pre-training, retrieval, questions, search, report"),
+    "demo": (
+        "demo:demo",
+        "the main job from nothing: corpus, pre-training, retrieval, questions, search, report",
+    ),
     "corpus": ("corpus:corpus", "write the generated corpus of moving shapes"),
     "pretrain": ("train:pretrain", "pre-train a model by a recipe"),
     "finetune": ("train:finetune", "fine-tune a pre-trained model on questions"),
@@ -86,7 +89,10 @@ def _complain(error: Exception) -> int:
         print(f"clover: {text}", file=sys.stderr)
         return 2
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        print(f"clover: the disk is full ({error.filename or 'while writing'}); make room and try again", file=sys.stderr)
+        print(
+            f"clover: the disk is full ({error.filename or 'while writing'}); make room and try again",
+            file=sys.stderr,
+        )
         return 1
     if isinstance(error, OSError) and error.filename:
         print(f"clover: {error.filename}: {error.strerror}", file=sys.stderr)

@@ -41,7 +41,7 @@ ItemT = TypeVar("ItemT")
 class DemoConfig:
     """How much the demo does."""
 
-    num_videos: int = 6000
+    num_videos: int = 5000
     """Videos of the generated corpus; a tenth of them are held out for testing."""
     seed: int = 0
     """Seed of everything random."""
@@ -99,7 +99,10 @@ def run_demo(folder: Path, config: DemoConfig, *, say: Say = print, quiet: bool 
         experiment = replace(experiment, data=replace(experiment.data, corpus=str(corpus)))
         pretrained = Pretraining(experiment, folder / "pretraining", quiet=quiet).run()
     test_pairs = one_text_per_video(read_pairs(corpus, "test"))
-    with watch.part("zero-shot retrieval on held-out combinations"), progress("evaluating", quiet=quiet) as report:
+    with (
+        watch.part("zero-shot retrieval on held-out combinations"),
+        progress("evaluating", quiet=quiet) as report,
+    ):
         retrieval = evaluate_retrieval(pretrained, test_pairs, progress=report)
     with watch.part("fine-tuning on questions"):
         tuned = finetune_questions(pretrained, _questions_recipe(corpus, config), folder / "finetuning", quiet=quiet)

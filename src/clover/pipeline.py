@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clover.config import from_plain, to_plain
+from clover.data.media_source import Media
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig, test_clip
-from clover.data.media_source import Media
 from clover.data.video import read_frames
 from clover.errors import CheckpointError, ConfigError
 from clover.files import write_folder
@@ -128,9 +128,7 @@ class Clover:
         """Where the network is."""
         return next(self.network.parameters()).device
 
-    def clip(
-        self, source: Media, *, start_seconds: float = 0.0, end_seconds: float | None = None
-    ) -> np.ndarray:
+    def clip(self, source: Media, *, start_seconds: float = 0.0, end_seconds: float | None = None) -> np.ndarray:
         """Read the clip ``[t h w 3]`` (uint8) that the network sees of a video or of a part of it.
 
         Raises:
@@ -181,10 +179,9 @@ class Clover:
         Raises:
             TextError: a text is empty.
         """
-        is_single = isinstance(texts, str)
-        token_ids, is_token = self.encode_words([texts] if is_single else list(texts))
+        token_ids, is_token = self.encode_words([texts] if isinstance(texts, str) else list(texts))
         embeddings = unit(self.network.embed_text(self.network.text_encoder(token_ids, is_token)))
-        return embeddings[0] if is_single else embeddings
+        return embeddings[0] if isinstance(texts, str) else embeddings
 
     def encode_words(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and which of them are no padding, on the network's device."""
@@ -242,4 +239,3 @@ def _read_config(path: Path) -> CloverConfig:
         return from_plain(CloverConfig, plain, where=path.name)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
-

@@ -48,9 +48,7 @@ def test_the_published_training_rule_in_range_and_mean():
             assert (draws == expected["value"]).all(), (num_samples, total)
         low, high = np.array(expected["min"]), np.array(expected["max"])
         assert (draws >= low).all() and (draws <= high).all(), (num_samples, total)
-        deviation = np.sqrt(
-            ((high - low + 1.0) ** 2 - 1) / 12
-        )  # of a uniform draw; the golden mean has noise too
+        deviation = np.sqrt(((high - low + 1.0) ** 2 - 1) / 12)  # of a uniform draw; the golden mean has noise too
         assert (np.abs(draws.mean(0) - expected["mean"]) <= 6 * deviation / np.sqrt(num_draws) + 1e-9).all()
         if expected["always_sorted"]:
             assert (np.diff(draws) >= 0).all()
@@ -70,9 +68,9 @@ def test_training_bursts():
     generator = np.random.default_rng(0)
     for total, start_range in ((40, 3), (24, 13)):  # a segment each; starts anywhere, sorted
         for _ in range(50):
-            bursts = np.array(
-                sample_indices(total, 9, generator=generator, clip_length=4, frame_interval=3)
-            ).reshape(9, 4)
+            bursts = np.array(sample_indices(total, 9, generator=generator, clip_length=4, frame_interval=3)).reshape(
+                9, 4
+            )
             assert ((np.diff(bursts, axis=1) % total) == 3).all()
             starts = bursts[:, 0]
             assert (np.diff(starts) >= 0).all()

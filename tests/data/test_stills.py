@@ -61,9 +61,7 @@ def test_every_colour_mode_becomes_rgb(tmp_path):
         if mode == "I;16":
             Image.fromarray(photo()[..., 0].astype(np.uint16) * 257).save(path)
         else:
-            picture.convert("L").convert(mode).save(path) if mode in ("LA", "PA") else picture.convert(
-                mode
-            ).save(path)
+            picture.convert("L").convert(mode).save(path) if mode in ("LA", "PA") else picture.convert(mode).save(path)
         images = read_frames(path, 1).images
         assert images.shape == (1, 40, 60, 3) and images.dtype == np.uint8
         assert images[0, 20:, :28, 0].mean() > images[0, 20:, 32:, 0].mean() + 10
@@ -90,9 +88,7 @@ def test_an_animated_webp_says_what_is_left_out(tmp_path):
 
 
 def test_broken_images(tmp_path):
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)).save(
-        tmp_path / "w.jpg"
-    )
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)).save(tmp_path / "w.jpg")
     whole = (tmp_path / "w.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "head.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -105,9 +101,7 @@ def test_broken_images(tmp_path):
 @pytest.mark.parametrize(("width", "height"), [(20000, 4), (10000, 9999), (20000, 20000)])
 def test_absurd_sizes_are_refused_before_anything_is_allocated(width, height):
     def chunk(kind, content):
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")

@@ -70,9 +70,7 @@ def test_flipping_twice_gives_the_frames_back():
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    height=st.integers(1, 60), width=st.integers(1, 60), size=st.integers(1, 40), seed=st.integers(0, 2**31)
-)
+@given(height=st.integers(1, 60), width=st.integers(1, 60), size=st.integers(1, 40), seed=st.integers(0, 2**31))
 def test_random_crops_fit_and_repeat(height, width, size, seed):
     frames = random_frames(height, width, num_frames=3)
     crops = [transforms.random_resized_crop(frames, size, np.random.default_rng(seed)) for _ in range(2)]
@@ -113,9 +111,7 @@ def test_training_clips():
     np.testing.assert_array_equal(clips[0], clips[1])
     assert (clips[0] != clips[2]).any()
     already_resized = transforms.resize_short_side(frames, 64)
-    np.testing.assert_array_equal(
-        clips[0], transforms.training_clip(already_resized, config, np.random.default_rng(1))
-    )
+    np.testing.assert_array_equal(clips[0], transforms.training_clip(already_resized, config, np.random.default_rng(1)))
 
 
 def test_square_training_is_the_same_as_square_testing():

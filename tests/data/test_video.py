@@ -173,9 +173,7 @@ class TestClocks:
             shown = read_frames_at(media / name, frames.seconds + 1e-3)
             assert read_numbers(shown.images) == read_numbers(frames.images)
         assert probe(media / "plain.mp4").num_frames == 60  # its index is enough
-        np.testing.assert_allclose(
-            np.array(read_numbers(read_frames(media / "plain.mkv", 8).images)), EXPECTED, atol=1
-        )
+        np.testing.assert_allclose(np.array(read_numbers(read_frames(media / "plain.mkv", 8).images)), EXPECTED, atol=1)
 
     def test_seeking_without_known_keyframes_is_right(self, tmp_path, monkeypatch):
         path = make_video(tmp_path / "long.mkv", 300, gop=30)
@@ -184,9 +182,7 @@ class TestClocks:
         np.testing.assert_allclose(read_numbers(frames.images), [15, 120, 276, 297], atol=1)
 
     def test_a_seek_that_lands_too_late_is_mended(self, media, monkeypatch):
-        monkeypatch.setattr(
-            decoding.VideoReader, "_where_to_seek", lambda self, target, position: target + 9 * 512
-        )
+        monkeypatch.setattr(decoding.VideoReader, "_where_to_seek", lambda self, target, position: target + 9 * 512)
         assert read_numbers(read_frames(media / "short_gop.mp4", 8).images) == EXPECTED
 
     def test_an_index_of_uneven_times_is_not_trusted(self, media):
@@ -205,9 +201,7 @@ class TestSizesAndTurns:
         np.testing.assert_array_equal(frames.images, np.rot90(upright, turn // 90, axes=(1, 2)))
         assert (info.width, info.height) == ((48, 128) if degrees != 180 else (128, 48))
         assert info.rotation_degrees == degrees
-        assert read_frames(turned, 1, short_side=24).images.shape[1:3] == (
-            (64, 24) if degrees != 180 else (24, 64)
-        )
+        assert read_frames(turned, 1, short_side=24).images.shape[1:3] == ((64, 24) if degrees != 180 else (24, 64))
 
     def test_resizing_keeps_the_aspect(self, media):
         for short_side, size in ((24, (24, 64)), (96, (96, 256)), (25, (25, 67))):
@@ -378,9 +372,7 @@ class TestBrokenFiles:
         cut = cut_short(self.noisy_video(tmp_path / "w.mkv", 60), tmp_path / "cut.mkv", 0.6)
         frames = read_frames(cut, 8)
         numbers = read_numbers(frames.images)
-        np.testing.assert_allclose(
-            numbers[:4], EXPECTED[:4], atol=2
-        )  # frames lost between the last ones kept
+        np.testing.assert_allclose(numbers[:4], EXPECTED[:4], atol=2)  # frames lost between the last ones kept
         assert len(set(numbers[-2:])) == 1
         assert frames.problem is not None and "breaks off" in frames.problem
 

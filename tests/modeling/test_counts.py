@@ -47,7 +47,9 @@ def test_every_published_weight_is_there_or_never_gets_a_gradient(network):
     ours = set(to_official(network.state_dict()))
     assert ours <= names
     lacking = names - ours
-    assert all(name.startswith(("text_backbone.bert.pooler.", "multimodal_backbone.bert_embedding.")) for name in lacking)
+    assert all(
+        name.startswith(("text_backbone.bert.pooler.", "multimodal_backbone.bert_embedding.")) for name in lacking
+    )
 
 
 def test_widths_that_do_not_fit_are_refused():

@@ -4,7 +4,6 @@ import re
 
 import torch
 import torch.nn.functional as F
-from golden import Golden, compare, compare_gradients
 from networks import (
     channels_first,
     channels_last,
@@ -28,6 +27,7 @@ from clover.modeling.weights import from_official, load_strictly
 from clover.objectives import contrastive
 from clover.objectives.masked_words import focal_loss
 from clover.objectives.pretraining import PretrainingObjectiveConfig, pretraining_losses
+from golden import Golden, compare, compare_gradients
 
 NOT_YET_COVERED = {
     "out.itm": "the image-text matching head, used by no released task",
@@ -62,7 +62,8 @@ def swin_tables(golden: Golden) -> None:
 
 def swin(golden: Golden) -> None:
     if golden.name.startswith("swin_tables"):
-        return swin_tables(golden)
+        swin_tables(golden)
+        return
     encoder = VideoEncoder(video_config(golden.config))
     has_mask = "in.v_token_mask" in golden.tensors
     _load(encoder, golden, "backbone.", "video_encoder.", may_lack="" if has_mask else "mask_token")
@@ -218,9 +219,7 @@ def loss_exclusive(golden: Golden) -> None:
     six = _six(golden)
     losses = _official_losses(six, golden.config)
     compare(golden, "out.", losses)
-    gradients = {
-        f"{loss}.{name}": value for loss in losses for name, value in _gradients_of(losses[loss], six).items()
-    }
+    gradients = {f"{loss}.{name}": value for loss in losses for name, value in _gradients_of(losses[loss], six).items()}
     expected = golden.group("grad.")
     compare(golden, "grad.", {key: gradients[key] for key in expected})
     _compare_with_paper(golden, six)

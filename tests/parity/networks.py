@@ -1,7 +1,6 @@
 """Our networks in the geometry of a golden file, with its weights."""
 
 import torch
-from golden import Golden
 from torch import Tensor
 
 from clover.modeling.fusion import FusionConfig
@@ -11,6 +10,7 @@ from clover.modeling.model import CloverModel, HeadConfig, ModelConfig
 from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weights import from_official, load_strictly, to_official
+from golden import Golden
 
 
 def video_config(config: dict) -> VideoEncoderConfig:

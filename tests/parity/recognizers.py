@@ -1,7 +1,6 @@
 """Whole pre-training and fine-tuning steps against their golden files."""
 
 import torch
-from golden import Golden, compare, compare_gradients
 from networks import channels_first, channels_last, official_gradients, whole_model
 from torch import Tensor
 
@@ -10,6 +9,7 @@ from clover.objectives.answering import answer_loss
 from clover.objectives.contrastive import symmetric_info_nce
 from clover.objectives.pretraining import PretrainingObjectiveConfig, pretraining_losses
 from clover.types import IGNORED
+from golden import Golden, compare, compare_gradients
 
 
 def _encode(model: CloverModel, clips: Tensor) -> Tensor:

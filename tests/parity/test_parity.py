@@ -1,9 +1,11 @@
 """Every golden file, by its kind; a file of unknown kind fails."""
 
 import components
-import golden
 import pytest
 import recognizers
+
+import golden
+import measures
 
 BY_KIND = {
     "swin": components.swin,
@@ -16,6 +18,7 @@ BY_KIND = {
     "loss_gather": components.loss_gather,
     "pretrain": recognizers.pretrain,
     "finetune": recognizers.finetune,
+    "metrics": measures.metrics,
 }
 
 FILES = sorted(golden.folder().glob("*.safetensors"))

@@ -28,8 +28,7 @@ def test_schedule_is_the_published_one(name):
     )
     num_steps = golden["epochs"] * golden["iterations_per_epoch"]
     ours = [
-        config.learning_rate
-        * schedule_factor(step, num_steps, config, steps_per_epoch=golden["iterations_per_epoch"])
+        config.learning_rate * schedule_factor(step, num_steps, config, steps_per_epoch=golden["iterations_per_epoch"])
         for step in range(num_steps)
     ]
     assert ours == pytest.approx(golden["lr"], rel=1e-9)

@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from clover.allocator import keep_freed_memory
 from clover.commands.options import parse
 from clover.demo import DemoConfig, run_demo
 from clover.evaluation.figures import question_table, retrieval_table
@@ -31,6 +32,7 @@ def demo(arguments: Sequence[str]) -> None:
     options = parse(DemoOptions, arguments, command="demo")
     config = DemoConfig(num_videos=200, seed=options.config.seed, scale=0.02) if options.quick else options.config
     folder = Path(options.out)
+    keep_freed_memory()
     result = run_demo(folder, config)
     console = Console()
     console.print()
@@ -39,5 +41,5 @@ def demo(arguments: Sequence[str]) -> None:
     minutes = sum(result.seconds.values()) / 60
     print(f"\n{minutes:.1f} minutes. Look at {folder / 'report.html'}, or go on:")
     print(f'  clover search {folder / "library"} "a red ball moves left"')
-    print(f"  clover ask {folder / 'checkpoint'} {folder / 'corpus/videos/test/000000.mp4'} \"what color is the ball?\"")
+    print(f'  clover ask {folder / "checkpoint"} {folder / "corpus/videos/test/000000.mp4"} "what color is the ball?"')
     print(f"  clover index YOUR_VIDEOS --checkpoint {folder / 'checkpoint'} --out my-library")

@@ -49,10 +49,7 @@ def index(arguments: Sequence[str]) -> None:
     library = open_library(Path(options.out), clover, options.windows, checkpoint=checkpoint)
     with progress("indexing") as report:
         done = index_videos(library, clover, videos, options.windows, strict=options.strict, progress=report)
-    print(
-        f"{len(done.added)} added, {len(done.unchanged)} unchanged; "
-        f"{done.num_moments} moments in {options.out}"
-    )
+    print(f"{len(done.added)} added, {len(done.unchanged)} unchanged; {done.num_moments} moments in {options.out}")
     report_skipped(done.skipped)
     if not done.num_moments:
         raise LibraryError(f"none of {len(videos)} files can be read, so {options.out} is empty; give videos or images")
@@ -101,7 +98,10 @@ def search_library(arguments: Sequence[str]) -> None:
     table = Table("score", "from", "to", "video")
     for row in rows:
         table.add_row(
-            f"{row['score']:.3f}", f"{row['start_seconds']:.1f} s", f"{row['end_seconds']:.1f} s", str(row["video"])
+            f"{row['score']:.3f}",
+            f"{row['start_seconds']:.1f} s",
+            f"{row['end_seconds']:.1f} s",
+            str(row["video"]),
         )
     Console(soft_wrap=True).print(table)
 

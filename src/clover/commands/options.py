@@ -6,7 +6,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import tyro
 
@@ -15,18 +15,20 @@ from clover.errors import ConfigError
 OptionsT = TypeVar("OptionsT")
 
 
-def parse(options: type[OptionsT], arguments: Sequence[str], *, command: str, default: OptionsT | None = None) -> OptionsT:
+def parse(
+    options: type[OptionsT], arguments: Sequence[str], *, command: str, default: OptionsT | None = None
+) -> OptionsT:
     """Fill a dataclass from the command line; ``--help`` prints its fields and leaves.
 
     Raises:
         ConfigError: an unknown option, a missing or a malformed value; the message is one line.
     """
     messages = io.StringIO()
-    parser = tyro.cli
+    cli: Any = tyro.cli  # its overloads know nothing of an absent default
     extra = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(messages):
-            return parser(options, prog=f"clover {command}", args=list(arguments), **extra)  # type: ignore[arg-type]
+            return cast(OptionsT, cli(options, prog=f"clover {command}", args=list(arguments), **extra))
     except SystemExit as leaving:
         if not leaving.code:
             raise
@@ -45,7 +47,9 @@ def _one_line(box: str) -> str:
     return " ".join(content) or box.strip() or "wrong options"
 
 
-def choose(table: dict[str, Callable[[], OptionsT]], arguments: Sequence[str], *, command: str) -> tuple[OptionsT, list[str]]:
+def choose(
+    table: dict[str, Callable[[], OptionsT]], arguments: Sequence[str], *, command: str
+) -> tuple[OptionsT, list[str]]:
     """Take a recipe's name off the arguments and make its experiment; ``--help`` alone lists the recipes.
 
     Raises:
@@ -53,7 +57,10 @@ def choose(table: dict[str, Callable[[], OptionsT]], arguments: Sequence[str], *
     """
     names = ", ".join(table)
     if not arguments or arguments[0] in ("-h", "--help"):
-        lines = [f"usage: clover {command} RECIPE [OPTIONS]    (clover {command} RECIPE --help lists its options)", ""]
+        lines = [
+            f"usage: clover {command} RECIPE [OPTIONS]    (clover {command} RECIPE --help lists its options)",
+            "",
+        ]
         for name, make in table.items():
             lines.append(f"  {name:24} {(make.__doc__ or '').strip().splitlines()[0]}")
         if not arguments:

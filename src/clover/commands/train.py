@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from clover.allocator import keep_freed_memory
 from clover.commands.options import choose, parse
 from clover.errors import ConfigError
 from clover.experiment.configs import PretrainingExperiment, QuestionExperiment
@@ -34,7 +35,10 @@ class PretrainOptions:
 def pretrain(arguments: Sequence[str]) -> None:
     """Run `clover pretrain RECIPE`."""
     recipe, rest = choose(pretrain_recipes.RECIPES, arguments, command="pretrain")
-    options = parse(PretrainOptions, rest, command=f"pretrain {arguments[0]}", default=PretrainOptions(experiment=recipe))
+    keep_freed_memory()
+    options = parse(
+        PretrainOptions, rest, command=f"pretrain {arguments[0]}", default=PretrainOptions(experiment=recipe)
+    )
     run = Pretraining(options.experiment, Path(options.out))
     run.run(resume=options.resume)
     report_skipped(run.skipped)
@@ -58,9 +62,12 @@ class FinetuneOptions:
 def finetune(arguments: Sequence[str]) -> None:
     """Run `clover finetune RECIPE`."""
     recipe, rest = choose(finetune_recipes.RECIPES, arguments, command="finetune")
-    options = parse(FinetuneOptions, rest, command=f"finetune {arguments[0]}", default=FinetuneOptions(experiment=recipe))
+    options = parse(
+        FinetuneOptions, rest, command=f"finetune {arguments[0]}", default=FinetuneOptions(experiment=recipe)
+    )
     if not options.checkpoint:
         raise ConfigError("no checkpoint given; name the pre-trained folder with --checkpoint")
+    keep_freed_memory()
     clover = Clover.from_pretrained(options.checkpoint)
     finetune_questions(clover, options.experiment, Path(options.out), resume=options.resume)
     print(f"checkpoint: {Path(options.out) / 'checkpoint'}")

@@ -188,9 +188,7 @@ class VideoReader:
 
     def _choose_stream(self) -> av.VideoStream:
         if self._container.format.name in _NOT_MEDIA:
-            raise MediaError(
-                f"{self.name}: is not media but {self._container.format.long_name}; leave it out"
-            )
+            raise MediaError(f"{self.name}: is not media but {self._container.format.long_name}; leave it out")
         pictures = [
             stream
             for stream in self._container.streams.video

@@ -76,9 +76,7 @@ class FrameCache:
             write_folder(target, lambda aside: _decode(aside, videos, num_kept, size, strict, num_threads, progress))
         return cls(target)
 
-    def clip(
-        self, video: Path, num_frames: int, generator: np.random.Generator | None
-    ) -> UInt8[np.ndarray, "t h w 3"]:
+    def clip(self, video: Path, num_frames: int, generator: np.random.Generator | None) -> UInt8[np.ndarray, "t h w 3"]:
         """One kept frame from each of ``num_frames`` equal segments; the middle one without a generator."""
         kept = self.frames[self.row_of[str(video)]]
         return kept[sample_indices(len(kept), num_frames, generator=generator)]

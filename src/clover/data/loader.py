@@ -132,7 +132,8 @@ class PretrainingCollator:
                 continue
             captions.append(caption)
         if not clips:
-            raise DataError(f"none of the {len(items)} videos of a batch can be read; the last: {list((self.skipped or {}).values())[-1]}")
+            last = list((self.skipped or {}).values())[-1]
+            raise DataError(f"none of the {len(items)} videos of a batch can be read; the last: {last}")
         encoded = self.tokenizer.encode(captions, max_length=self.max_text_length)
         masked = mask_text(encoded, self.tags.tag(captions), self.text_masking, self.tokenizer, generator)
         cells = tube_masks(len(clips), *self.grid, self.video_masking, generator)

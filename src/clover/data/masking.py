@@ -1,7 +1,7 @@
 """Which words and which cells are hidden (the paper's section on masked samples). Pure and seeded.
 
-Text: semantic masking of whole words, chosen by part of speech. Video: tube-block masking, one mask of grid cells for all
-frames, drawn as in BEiT (Bao et al. 2022).
+Text: semantic masking of whole words, chosen by part of speech. Video: tube-block masking, one mask of grid
+cells for all frames, drawn as in BEiT (Bao et al. 2022).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clover.errors import ConfigError, TextError
 from clover.types import IGNORED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from clover.data.tagging import TaggedWord
     from clover.data.text import EncodedText, Tokenizer
@@ -34,23 +34,19 @@ class TextMaskingConfig:
     """Which words of a caption are hidden, and how."""
 
     rule: MaskingRule = "published"
-    """published: nouns and verb phrases, auxiliaries and adverbs before a verb included, 80/10/10; paper: nouns and main
-    verbs, always [MASK]; random_words: any word, 80/10/10."""
+    """published: nouns and verb phrases, auxiliaries and adverbs before a verb included, 80/10/10; paper:
+    nouns and main verbs, always [MASK]; random_words: any word, 80/10/10."""
     ratio: float | None = None
-    """Share of the candidate words that is masked, at least one word; None takes 0.3, or 0.15 for random_words."""
+    """Share of the candidate words that is masked, at least one word; None: 0.3, or 0.15 for random_words."""
     mask_adjectives: bool = False
-    """Whether adjectives are candidates too; the paper names them as carriers of meaning, its run left them out."""
+    """Whether adjectives are candidates too; the paper names them as meaningful, its run does not."""
 
     def __post_init__(self) -> None:
         """Refuse a ratio that masks nothing or more than everything, or an unknown rule."""
         if self.rule not in ("published", "paper", "random_words"):
-            raise ConfigError(
-                f"unknown text masking rule {self.rule!r}: use published, paper or random_words"
-            )
+            raise ConfigError(f"unknown text masking rule {self.rule!r}: use published, paper or random_words")
         if self.ratio is not None and not 0 < self.ratio <= 1:
-            raise ConfigError(
-                f"text masking ratio {self.ratio} is out of range: use more than 0 and at most 1"
-            )
+            raise ConfigError(f"text masking ratio {self.ratio} is out of range: use more than 0 and at most 1")
 
     def num_words(self, num_candidates: int) -> int:
         """How many words to mask, halves rounded to even (the published run), at least one."""
@@ -71,17 +67,15 @@ class MaskedText:
     targets: Int64[np.ndarray, "b l"]
 
 
-def candidate_words(
-    parts_of_speech: Sequence[str], *, rule: MaskingRule, mask_adjectives: bool = False
-) -> list[int]:
+def candidate_words(parts_of_speech: Sequence[str], *, rule: MaskingRule, mask_adjectives: bool = False) -> list[int]:
     """Say which words of a caption may be masked.
 
     Args:
         parts_of_speech: Universal tag of each word, in order (``NOUN``, ``VERB``, ...).
-        rule: ``published``: every ``NOUN`` and ``PROPN``, then every word of every match of "optional VERB, any ADV, any
-            AUX, one or more VERB". All overlapping matches count, so a word of a verb phrase comes up repeatedly: it is
-            likelier to be drawn and raises the number of words drawn. ``paper``: nouns and main verbs, each once, in
-            order. ``random_words``: every word but punctuation.
+        rule: ``published``: every ``NOUN`` and ``PROPN``, then every word of every match of "optional VERB,
+            any ADV, any AUX, one or more VERB". All overlapping matches count, so a word of a verb phrase
+            comes up repeatedly: it is likelier to be drawn and raises the number of words drawn. ``paper``:
+            nouns and main verbs, each once, in order. ``random_words``: every word but punctuation.
         mask_adjectives: Whether to add ``ADJ`` to the nouns.
 
     Returns:
@@ -140,8 +134,8 @@ def choose_words(
         num_words = config.num_words(len(candidates))
     if not candidates:
         return []
-    # The first distinct words of a shuffled list with repeats are those whose exponential clocks, running as fast as
-    # the word has repeats, ring first.
+    # The first distinct words of a shuffled list with repeats are those whose exponential clocks, running as
+    # fast as the word has repeats, ring first.
     repeats = Counter(candidates)
     waits = generator.standard_exponential(len(repeats)).tolist()
     ranked = sorted((wait / repeats[word], word) for wait, word in zip(waits, repeats, strict=True))
@@ -153,8 +147,8 @@ def align_pieces(
 ) -> list[list[int]]:
     """Find the word pieces of each tagged word by their places in the caption.
 
-    A piece belongs to the word that contains its first character. Pieces outside every word (blanks between words of a
-    tagger that skips symbols) belong to none.
+    A piece belongs to the word that contains its first character. Pieces outside every word (blanks between
+    words of a tagger that skips symbols) belong to none.
 
     Args:
         spans: Character span of each position of the token row.
@@ -196,7 +190,8 @@ def mask_words(
         parts_of_speech: Universal tag of each word.
         config: The rule.
         mask_id: Id of ``[MASK]``.
-        vocabulary_size: Random replacements are uniform over this many ids, special ones included (published run).
+        vocabulary_size: Random replacements are uniform over this many ids, special ones included (published
+            run).
         generator: Source of all randomness.
     """
     columns = _chosen_positions(word_pieces, parts_of_speech, config, generator)
@@ -239,9 +234,7 @@ def mask_text(
         rows += [row] * len(chosen)
         columns += chosen
     places = (np.array(rows, dtype=np.int64), np.array(columns, dtype=np.int64))
-    return _replace(
-        encoded.token_ids, places, config, tokenizer.mask_id, tokenizer.vocabulary_size, generator
-    )
+    return _replace(encoded.token_ids, places, config, tokenizer.mask_id, tokenizer.vocabulary_size, generator)
 
 
 def _chosen_positions(
@@ -269,9 +262,7 @@ def _replace(
     targets = np.full_like(token_ids, IGNORED)
     targets[places] = originals
     replacements = np.full(len(originals), mask_id, dtype=np.int64)
-    if (
-        config.rule != "paper"
-    ):  # BERT's: 80 % [MASK], 10 % a random id, 10 % unchanged, each word piece by itself.
+    if config.rule != "paper":  # BERT's: 80 % [MASK], 10 % a random id, 10 % unchanged, each word piece by itself.
         draws = generator.random(len(originals))
         random_ids = generator.integers(vocabulary_size, size=len(originals))
         replacements = np.where(draws < 0.8, mask_id, np.where(draws < 0.9, random_ids, originals))
@@ -294,9 +285,7 @@ class VideoMaskingConfig:
     def __post_init__(self) -> None:
         """Refuse values that describe no mask."""
         if not 0 < self.ratio < 1:
-            raise ConfigError(
-                f"video masking ratio {self.ratio} is out of range: use more than 0 and less than 1"
-            )
+            raise ConfigError(f"video masking ratio {self.ratio} is out of range: use more than 0 and less than 1")
         if self.min_block_cells < 1:
             raise ConfigError(f"min_block_cells {self.min_block_cells} is out of range: use 1 or more")
         if not 0 < self.min_aspect <= 1:
@@ -325,9 +314,10 @@ def tube_masks(
 ) -> Bool[np.ndarray, "b h w"]:
     """Draw one block mask a video; True is masked, in every frame alike.
 
-    Rectangles whose area is uniform between the smallest block and the remaining budget, and whose log aspect ratio is
-    uniform, are laid on the grid until the budget is used. Each is tried at most ten times, so a mask may stop short (4 % of
-    the 7x7 masks do, by a cell or two); it never exceeds the budget. A grid of one cell is never masked.
+    Rectangles whose area is uniform between the smallest block and the remaining budget, and whose log aspect
+    ratio is uniform, are laid on the grid until the budget is used. Each is tried at most ten times, so a
+    mask may stop short (4 % of the 7x7 masks do, by a cell or two); it never exceeds the budget. A grid of
+    one cell is never masked.
 
     Args:
         num_masks: How many masks.
@@ -341,8 +331,7 @@ def tube_masks(
     num_cells = grid_height * grid_width
     num_bytes = (num_cells + 7) // 8
     masks = b"".join(
-        _draw_cells(grid_height, grid_width, config, generator).to_bytes(num_bytes, "little")
-        for _ in range(num_masks)
+        _draw_cells(grid_height, grid_width, config, generator).to_bytes(num_bytes, "little") for _ in range(num_masks)
     )
     bits = np.frombuffer(masks, dtype=np.uint8).reshape(num_masks, num_bytes)
     cells = np.unpackbits(bits, axis=1, bitorder="little")[:, :num_cells]

@@ -45,9 +45,7 @@ def find_media(paths: Iterable[Path]) -> list[Path]:
 
 def _media_in(folder: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
-        raise MediaError(
-            f"{error.filename}: cannot be read ({error.strerror}); check its permissions"
-        ) from error
+        raise MediaError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
 
     found: list[Path] = []
     visited: set[str] = set()

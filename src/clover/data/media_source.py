@@ -73,13 +73,9 @@ def open_media(source: Media) -> OpenedMedia:
         return _open_path(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):
         content = bytes(source)
-        return _classify(
-            f"<{len(content)} bytes>", content[:_HEAD_SIZE], len(content), file=io.BytesIO(content)
-        )
+        return _classify(f"<{len(content)} bytes>", content[:_HEAD_SIZE], len(content), file=io.BytesIO(content))
     if not (hasattr(source, "read") and hasattr(source, "seek")):
-        raise MediaError(
-            f"a {type(source).__name__} is not media; give a path, bytes, an array or an open binary file"
-        )
+        raise MediaError(f"a {type(source).__name__} is not media; give a path, bytes, an array or an open binary file")
     name = str(getattr(source, "name", "<open file>"))
     try:
         size = source.seek(0, os.SEEK_END)
@@ -100,9 +96,7 @@ def check_size(name: str, width: int, height: int) -> None:
         MediaError: A side is below 1 or above `MAX_SIDE`, or the area is above `MAX_PIXELS`.
     """
     if width < 1 or height < 1:
-        raise MediaError(
-            f"{name}: its picture has no size ({width} x {height}); re-encode it or leave it out"
-        )
+        raise MediaError(f"{name}: its picture has no size ({width} x {height}); re-encode it or leave it out")
     if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
         raise MediaError(
             f"{name}: {width} x {height} pixels is too large (at most {MAX_SIDE} a side and "
@@ -127,9 +121,7 @@ def resized_size(width: int, height: int, short_side: int | None) -> tuple[int, 
 def _open_array(array: np.ndarray) -> OpenedMedia:
     name = f"<array of shape {tuple(array.shape)}>"
     if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8:
-        raise MediaError(
-            f"{name}: frames must be uint8 [t, h, w, 3], not {array.dtype} with {array.ndim} dimensions"
-        )
+        raise MediaError(f"{name}: frames must be uint8 [t, h, w, 3], not {array.dtype} with {array.ndim} dimensions")
     if len(array) == 0:
         raise MediaError(f"{name}: it has no frames; give at least one")
     check_size(name, array.shape[2], array.shape[1])

@@ -1,7 +1,7 @@
 """Caption, question and options become token ids.
 
-A lower-casing word-piece tokenizer (BERT's: Devlin et al. 2019) on the ``tokenizers`` library. It is trained here on
-any captions, or read from the files that ``bert-base-uncased`` is published with.
+A lower-casing word-piece tokenizer (BERT's: Devlin et al. 2019) on the ``tokenizers`` library. It is trained
+here on any captions, or read from the files that ``bert-base-uncased`` is published with.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class EncodedText:
 class Tokenizer:
     """Turns texts into word pieces and back.
 
-    Made by :meth:`train` or :meth:`load`. It holds no state between calls and can be pickled, so it can be shared by
-    loader processes.
+    Made by :meth:`train` or :meth:`load`. It holds no state between calls and can be pickled, so it can be
+    shared by loader processes.
 
     Attributes:
         vocabulary_size: Number of token ids.
@@ -76,24 +76,23 @@ class Tokenizer:
         Raises:
             TextError: If it lacks one of the special tokens.
         """
-        ids = {token: backend.token_to_id(token) for token in SPECIAL_TOKENS}
-        missing = [token for token, token_id in ids.items() if token_id is None]
+        vocabulary = backend.get_vocab(with_added_tokens=True)
+        missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
         if missing:
-            raise TextError(
-                f"{name} has no {', '.join(missing)}: give the vocabulary of a BERT model, or train a tokenizer"
-            )
-        backend.no_truncation()  # Published files carry their own settings for both; ours are arguments of encode.
+            raise TextError(f"{name} has no {', '.join(missing)}: give a BERT vocabulary, or train a tokenizer")
+        # Published files carry their own settings for both; ours are arguments of encode.
+        backend.no_truncation()
         backend.no_padding()
         # A text may contain "[MASK]": it must stay one token whichever file the vocabulary came from.
         backend.add_special_tokens(list(SPECIAL_TOKENS))
         self._backend = backend
         self.vocabulary_size: int = backend.get_vocab_size(with_added_tokens=True)
-        self.pad_id: int = ids[PAD]
-        self.unk_id: int = ids[UNKNOWN]
-        self.cls_id: int = ids[CLASS]
-        self.sep_id: int = ids[SEPARATOR]
-        self.mask_id: int = ids[MASK]
-        self.special_ids: frozenset[int] = frozenset(ids.values())
+        self.pad_id: int = vocabulary[PAD]
+        self.unk_id: int = vocabulary[UNKNOWN]
+        self.cls_id: int = vocabulary[CLASS]
+        self.sep_id: int = vocabulary[SEPARATOR]
+        self.mask_id: int = vocabulary[MASK]
+        self.special_ids: frozenset[int] = frozenset(vocabulary[token] for token in SPECIAL_TOKENS)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary_size: int = NUM_BERT_PIECES) -> Tokenizer:
@@ -104,15 +103,16 @@ class Tokenizer:
             vocabulary_size: Largest number of token ids; a small corpus gives fewer. ``[PAD]`` is 0.
 
         Raises:
-            TextError: If there is no text, a text is no string, or the size does not even hold the characters.
+            TextError: If there is no text, a text is no string, or the size does not even hold the
+                characters.
         """
         texts = list(texts)
-        _check_strings(texts)
+        check_texts(texts)
         characters = _frequent_characters(texts)
         if not characters:
             raise TextError("there is no text to train a tokenizer on: give at least one caption with a word")
-        # The trainer numbers continuing characters in the order of a hash table, which differs from run to run and
-        # decides ties between merges. Declared up front, their numbers are fixed.
+        # The trainer numbers continuing characters in the order of a hash table, which differs from run to
+        # run and decides ties between merges. Declared up front, their numbers are fixed.
         first_pieces = [*SPECIAL_TOKENS, *characters, *(_CONTINUES + character for character in characters)]
         if len(first_pieces) > vocabulary_size:
             raise TextError(
@@ -187,23 +187,24 @@ class Tokenizer:
 
         Args:
             texts: At least one text.
-            max_length: Longest row in tokens, ``[CLS]`` and ``[SEP]`` included, at least 3. The end of a longer text is
-                cut off; ``[SEP]`` stays last.
+            max_length: Longest row in tokens, ``[CLS]`` and ``[SEP]`` included, at least 3. The end of a
+                longer text is cut off; ``[SEP]`` stays last.
             pad_to_max: Pad to ``max_length`` instead of to the longest row of this batch.
-            keep_mask: Where the cut would take away a text's first ``[MASK]``, keep the pieces around it instead.
+            keep_mask: Where the cut would take away a text's first ``[MASK]``, keep the pieces around it
+                instead.
 
         Raises:
-            TextError: If there is no text, or one is no string, is blank, or holds nothing the tokenizer can see; the
-                message gives its place in ``texts``.
+            TextError: If there is no text, or one is no string, is blank, or holds nothing the tokenizer can
+                see; the message gives its place in ``texts``.
         """
         if max_length < 3:
             raise TextError(f"max_length {max_length} leaves no room for a word: use 3 or more")
-        _check_strings(texts)
+        check_texts(texts)
         if not texts:
             raise TextError("there is no text to encode: give at least one")
         num_pieces = max_length - 2
-        # One by one, not encode_batch: its threads cost more than they give on captions, and forked loader processes
-        # would warn about them.
+        # One by one, not encode_batch: its threads cost more than they give on captions, and forked loader
+        # processes would warn about them.
         rows = [self._pieces(text, row, num_pieces, keep_mask) for row, text in enumerate(texts)]
         length = max_length if pad_to_max else max(len(ids) for ids, _ in rows) + 2
         token_ids = np.full((len(rows), length), self.pad_id, dtype=np.int64)
@@ -217,7 +218,7 @@ class Tokenizer:
         return EncodedText(token_ids=token_ids, is_token=is_token, spans=spans)
 
     def decode(self, token_ids: Iterable[int], *, skip_special: bool = True) -> str:
-        """Join token ids into a lower-case text; ``skip_special`` leaves ``[CLS]``, ``[PAD]`` and the like out.
+        """Join token ids into a lower-case text; ``skip_special`` leaves out ``[CLS]``, ``[PAD]``...
 
         Raises:
             TextError: If an id is outside the vocabulary.
@@ -225,15 +226,11 @@ class Tokenizer:
         ids = [int(token_id) for token_id in token_ids]
         for token_id in ids:
             if not 0 <= token_id < self.vocabulary_size:
-                raise TextError(
-                    f"token id {token_id} is not in the vocabulary: ids go from 0 to {self.vocabulary_size - 1}"
-                )
+                raise TextError(f"token id {token_id} is not in the vocabulary: use 0 to {self.vocabulary_size - 1}")
         text: str = self._backend.decode(ids, skip_special_tokens=skip_special)
         return text
 
-    def _pieces(
-        self, text: str, row: int, num_pieces: int, keep_mask: bool
-    ) -> tuple[list[int], list[tuple[int, int]]]:
+    def _pieces(self, text: str, row: int, num_pieces: int, keep_mask: bool) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids and character spans of one text's pieces, at most ``num_pieces``, without the added tokens."""
         try:
             encoding = self._backend.encode(text, add_special_tokens=False)
@@ -259,7 +256,8 @@ def compose_choice(question: str, options: Sequence[str], option: str) -> str:
     return f"{question} Options: {' '.join(options)} Answer: {option}"
 
 
-def _check_strings(texts: Sequence[str]) -> None:
+def check_texts(texts: Sequence[str]) -> None:
+    """Raise a TextError that names the first element that is no string."""
     if isinstance(texts, str):
         raise TextError("one string was given where a list of texts is wanted: put it into a list")
     for row, text in enumerate(texts):

@@ -72,9 +72,7 @@ class Timeline:
         """The ticks to decode for the frames shown at these seconds from the first frame."""
         if self.is_exact:
             return self.ticks[frames_shown_at(self.seconds, times)]
-        exact = int(self.ticks[0]) + np.floor((times + _SLACK_SECONDS) / float(self.time_base)).astype(
-            np.int64
-        )
+        exact = int(self.ticks[0]) + np.floor((times + _SLACK_SECONDS) / float(self.time_base)).astype(np.int64)
         return np.minimum(exact, self.end_ticks - 1)
 
     @property
@@ -149,8 +147,7 @@ def timeline_from_packets(container: av.container.InputContainer, stream: av.Vid
         ticks = _decoding_grid(orders, stream, time_base)
         return Timeline(
             ticks=ticks,
-            end_ticks=int(ticks[-1])
-            + max(1, int(ticks[-1] - ticks[-2]) if len(ticks) > 1 else last_duration),
+            end_ticks=int(ticks[-1]) + max(1, int(ticks[-1] - ticks[-2]) if len(ticks) > 1 else last_duration),
             time_base=time_base,
             key_ticks=None,
             is_exact=True,
@@ -194,9 +191,7 @@ def timeline_from_duration(container: av.container.InputContainer, stream: av.Vi
     rate = stream.guessed_rate or stream.average_rate or Fraction(25)
     num_frames = max(1, round(duration * time_base * rate))
     ticks = start + np.unique(np.arange(num_frames, dtype=np.int64) * duration // num_frames)
-    return Timeline(
-        ticks=ticks, end_ticks=start + duration, time_base=time_base, key_ticks=None, is_exact=False
-    )
+    return Timeline(ticks=ticks, end_ticks=start + duration, time_base=time_base, key_ticks=None, is_exact=False)
 
 
 def _must_be_counted(stream: av.VideoStream) -> bool:

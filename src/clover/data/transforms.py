@@ -86,9 +86,7 @@ def training_clip(frames: Clip, config: TransformConfig, generator: np.random.Ge
     else:
         if config.training_short_side is not None:
             frames = resize_short_side(frames, config.training_short_side)
-        clip = random_resized_crop(
-            frames, config.size, generator, scale=config.crop_scale, ratio=config.crop_ratio
-        )
+        clip = random_resized_crop(frames, config.size, generator, scale=config.crop_scale, ratio=config.crop_ratio)
     if config.flip_probability > 0 and generator.random() < config.flip_probability:
         clip = horizontal_flip(clip)
     return clip

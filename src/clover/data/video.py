@@ -136,9 +136,7 @@ def _span(reader: _Reader, start_seconds: float | int, end_seconds: float | int 
             f"{reader.name}: the span from {start_seconds} to {end_seconds} seconds is empty or "
             "begins before 0; give a start from 0 on and a later end"
         )
-    duration = (
-        reader.timeline.duration_seconds if isinstance(reader, VideoReader) else reader.info.duration_seconds
-    )
+    duration = reader.timeline.duration_seconds if isinstance(reader, VideoReader) else reader.info.duration_seconds
     if start_seconds > duration:
         raise MediaError(
             f"{reader.name}: the span begins at {start_seconds:g} seconds but the video ends "

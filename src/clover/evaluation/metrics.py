@@ -93,12 +93,13 @@ def metrics_from_ranks(
     draws = np.random.default_rng(0).integers(len(found), size=(_NUM_DRAWS, len(found)))
     figures = {name: float(hits.mean()) for name, hits in recall.items()}
     intervals = {name: _middle(hits[draws].mean(axis=1)) for name, hits in recall.items()}
-    figures["median_rank"], intervals["median_rank"] = float(np.median(found)), _middle(np.median(found[draws], axis=1))
+    figures["median_rank"], intervals["median_rank"] = (
+        float(np.median(found)),
+        _middle(np.median(found[draws], axis=1)),
+    )
     figures["mean_rank"], intervals["mean_rank"] = float(found.mean()), _middle(found[draws].mean(axis=1))
     chance = {f"chance_recall_at_{k}": chance_recall(num_gallery, k, num_right) for k in (1, 5, 10)}
-    return RetrievalMetrics(
-        num_queries=len(found), num_gallery=num_gallery, intervals=intervals, **figures, **chance
-    )
+    return RetrievalMetrics(num_queries=len(found), num_gallery=num_gallery, intervals=intervals, **figures, **chance)
 
 
 def retrieval_metrics(

@@ -73,7 +73,9 @@ def evaluate_questions(
         if progress is not None:
             progress(done, len(by_video))
     if not rows:
-        raise DataError(f"none of the {len(by_video)} videos can be read; the first: {next(iter(skipped.values()), '')}")
+        raise DataError(
+            f"none of the {len(by_video)} videos can be read; the first: {next(iter(skipped.values()), '')}"
+        )
     right = _is_right(rows, given)
     blind = _is_right(rows, answers_without_video(clover, [row.question for row in rows]))
     frequent = Counter(row.answer for row in training_questions).most_common(1)[0][0]

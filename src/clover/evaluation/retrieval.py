@@ -114,6 +114,4 @@ def evaluate_retrieval(
         np.stack(list(embeddings.values())),
         np.array([place[pair.video] for pair in kept]),
     )
-    return RetrievalResult(
-        text_to_video=found["text_to_video"], video_to_text=found["video_to_text"], skipped=skipped
-    )
+    return RetrievalResult(text_to_video=found["text_to_video"], video_to_text=found["video_to_text"], skipped=skipped)

@@ -49,9 +49,7 @@ def captioned_videos(corpus: Path, split: str) -> list[CaptionedVideo]:
     for pair in read_pairs(corpus, split):
         captions.setdefault(pair.video_id, []).append(pair.text)
         paths[pair.video_id] = pair.video
-    return [
-        CaptionedVideo(video=paths[name], video_id=name, captions=tuple(texts)) for name, texts in captions.items()
-    ]
+    return [CaptionedVideo(video=paths[name], video_id=name, captions=tuple(texts)) for name, texts in captions.items()]
 
 
 def tokenizer_for(data: DataConfig, texts: Sequence[str]) -> Tokenizer:
@@ -73,9 +71,7 @@ def clip_reader(
     if not data.num_kept_frames:
 
         def decode(video: Path, generator: np.random.Generator | None) -> np.ndarray:
-            frames = read_frames(
-                video, num_frames, generator=generator, short_side=inputs.frames.training_read_size
-            )
+            frames = read_frames(video, num_frames, generator=generator, short_side=inputs.frames.training_read_size)
             return training_clip(frames.images, inputs.frames, generator or np.random.default_rng(0))
 
         return decode, {}
@@ -145,9 +141,7 @@ def run_stage(
         tensorboard=tensorboard,
         quiet=quiet,
     ) as logbook:
-        training = Training(
-            losses=losses, optimizer=optimizer, logbook=logbook, state=state, save_every=save_every
-        )
+        training = Training(losses=losses, optimizer=optimizer, logbook=logbook, state=state, save_every=save_every)
         training.run(loader.batches(first_step, stage.num_steps), first_step=first_step)
     state.save(stage.num_steps)
     module.eval()

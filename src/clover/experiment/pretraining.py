@@ -57,7 +57,9 @@ class Pretraining:
         """
         stages = [self._warm_start_video, self._warm_start_text, self._pretrain]
         if resume and not any(self.folder.glob("*/state.safetensors")):
-            raise CheckpointError(f"nothing to resume in {self.folder}: no state was saved there; start without --resume")
+            raise CheckpointError(
+                f"nothing to resume in {self.folder}: no state was saved there; start without --resume"
+            )
         if not resume:
             for path in self.folder.glob("*/state.safetensors"):
                 path.unlink()
@@ -98,7 +100,15 @@ class Pretraining:
                 output, batch.targets[is_masked_word], self.experiment.objective, ranking_scale=scale
             )
 
-        self._stage("pretraining", "pre-training", self.experiment.training, self.network, self.collator(), losses, resume)
+        self._stage(
+            "pretraining",
+            "pre-training",
+            self.experiment.training,
+            self.network,
+            self.collator(),
+            losses,
+            resume,
+        )
 
     def _warm_start_video(self, resume: bool) -> None:
         """Teach the video encoder to name what training videos show, with a classifier that is thrown away."""
@@ -109,10 +119,11 @@ class Pretraining:
         names = sorted({label for labels in labels_of.values() for label in labels})
         classifier = nn.Linear(self.config.model.video.output_width, len(names))
         initialise(classifier, self.experiment.seed)
+        shares = torch.tensor([[name in labels for name in names] for labels in labels_of.values()]).float().mean(dim=0)
+        with torch.no_grad():
+            classifier.bias.copy_(torch.logit(shares))
 
-        def make_batch(
-            items: Sequence[CaptionedVideo], generator: np.random.Generator
-        ) -> tuple[Tensor, Tensor]:
+        def make_batch(items: Sequence[CaptionedVideo], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
             clips = np.stack([self.reader(item.video, generator) for item in items])
             present = [[name in labels_of[item.video_id] for name in names] for item in items]
             return torch.from_numpy(clips), torch.tensor(present, dtype=torch.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -10,8 +12,13 @@ from clover.modeling.model import CloverModel, ModelConfig
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, seed: int) -> None:
+def initialise(module: nn.Module, seed: int, spread: Literal["published", "fan_in"] = "published") -> None:
     """Draw all parameters of a module from the seed, whatever they held before.
+
+    Args:
+        module: What to fill.
+        seed: Of everything random.
+        spread: See `ModelConfig.initial_weights`.
 
     Every parameter is first filled with NaN, so that one that nobody initialises is loud.
     """
@@ -21,7 +28,7 @@ def initialise(module: nn.Module, seed: int) -> None:
         torch.manual_seed(seed)
         for part in module.modules():
             if isinstance(part, nn.Linear):
-                nn.init.trunc_normal_(part.weight, std=0.02)
+                nn.init.trunc_normal_(part.weight, std=0.02 if spread == "published" else part.in_features**-0.5)
                 if part.bias is not None:
                     nn.init.zeros_(part.bias)
             elif isinstance(part, nn.Embedding):
@@ -45,5 +52,5 @@ def initialise(module: nn.Module, seed: int) -> None:
 def new_model(config: ModelConfig, *, seed: int = 0) -> CloverModel:
     """A network with fresh weights, the same for the same seed."""
     model = CloverModel(config)
-    initialise(model, seed)
+    initialise(model, seed, config.initial_weights)
     return model

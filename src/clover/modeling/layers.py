@@ -102,9 +102,7 @@ class Transformer(nn.Module):
     def _visible(is_token: Bool[Tensor, "b l"] | None) -> Bool[Tensor, "b 1 1 l"] | None:
         return None if is_token is None else is_token[:, None, None, :]
 
-    def forward(
-        self, tokens: Float[Tensor, "b l d"], is_token: Bool[Tensor, "b l"] | None
-    ) -> Float[Tensor, "b l d"]:
+    def forward(self, tokens: Float[Tensor, "b l d"], is_token: Bool[Tensor, "b l"] | None) -> Float[Tensor, "b l d"]:
         """Transform a sequence; ``is_token`` is False at padding, None means that nothing is padding."""
         is_visible = self._visible(is_token)
         for layer in self.layers:
@@ -119,6 +117,7 @@ class Transformer(nn.Module):
         is_visible = self._visible(is_token)
         maps = []
         for layer in self.layers:
+            assert isinstance(layer, TransformerLayer)
             maps.append(layer.attention.probabilities(tokens, is_visible))
             tokens = layer(tokens, is_visible)
         return maps

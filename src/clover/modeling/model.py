@@ -52,6 +52,9 @@ class ModelConfig:
     """Dropout inside the projection of the fusion of video and masked text."""
     fused_pairing: Literal["paper", "first_release"] = "paper"
     """Which fusion is compared with which anchor: Eq. 2's, or the one of the authors' first release (2022)."""
+    initial_weights: Literal["published", "fan_in"] = "published"
+    """Spread of fresh weight matrices: 0.02 as published, or one over the square root of their input width, which
+    narrow networks need to learn at all from nothing (0.02 is half of that at width 768, a sixth at width 64)."""
     pixels: PixelConfig = field(default_factory=PixelConfig)
     """How pixels become numbers."""
     heads: HeadConfig = field(default_factory=HeadConfig)

@@ -45,13 +45,9 @@ class TextEncoder(nn.Module):
         if length > self.max_length:
             raise ConfigError(f"a text of {length} tokens is longer than the encoder's {self.max_length} positions")
         positions = torch.arange(length, device=token_ids.device)
-        summed = (
-            self.word_embedding(token_ids) + self.position_embedding(positions) + self.type_embedding.weight[0]
-        )
+        summed = self.word_embedding(token_ids) + self.position_embedding(positions) + self.type_embedding.weight[0]
         return self.dropout(self.norm(summed))
 
-    def forward(
-        self, token_ids: Int[Tensor, "b l"], is_token: Bool[Tensor, "b l"]
-    ) -> Float[Tensor, "b l d"]:
+    def forward(self, token_ids: Int[Tensor, "b l"], is_token: Bool[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
         """Encode texts; the first token is [CLS]. Vectors at padding are computed and meaningless."""
         return self.transformer(self.embed(token_ids), is_token)

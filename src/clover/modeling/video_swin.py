@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -59,7 +60,9 @@ class VideoEncoderConfig:
     def output_grid(self, num_frames: int, height: int, width: int) -> Size:
         """Temporal cells, rows and columns of the tokens that come out for a clip of this size."""
         stride = 1 << (len(self.depths) - 1)
-        t, h, w = (-(-extent // patch) for extent, patch in zip((num_frames, height, width), self.patch_size, strict=True))
+        t, h, w = (
+            -(-extent // patch) for extent, patch in zip((num_frames, height, width), self.patch_size, strict=True)
+        )
         return t, -(-h // stride), -(-w // stride)
 
 
@@ -113,6 +116,11 @@ def join_windows(windows: Tensor, window: Size, size: Size) -> Tensor:
     return blocks.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(len(windows), t, h, w, -1)
 
 
+def _size(extents: Iterable[int]) -> Size:
+    t, h, w = extents
+    return t, h, w
+
+
 class WindowAttention(nn.Module):
     """Self-attention within (shifted) windows, with a learned bias per relative position."""
 
@@ -145,15 +153,14 @@ class WindowAttention(nn.Module):
         b, t, h, w, d = tokens.shape
         extents = (t, h, w)
         full = self.config.window
-        window = tuple(min(extent, reach) for extent, reach in zip(extents, full, strict=True))
-        shift = tuple(
-            reach // 2 if self.is_shifted and extent > reach else 0
-            for extent, reach in zip(extents, full, strict=True)
+        window = _size(min(extent, reach) for extent, reach in zip(extents, full, strict=True))
+        shift = _size(
+            reach // 2 if self.is_shifted and extent > reach else 0 for extent, reach in zip(extents, full, strict=True)
         )
         missing = [-extent % reach for extent, reach in zip(extents, window, strict=True)]
         if any(missing):
             tokens = F.pad(tokens, (0, 0, 0, missing[2], 0, missing[1], 0, missing[0]))
-        size = tuple(tokens.shape[1:4])
+        size = _size(tokens.shape[1:4])
         if any(shift):
             tokens = tokens.roll([-moved for moved in shift], dims=(1, 2, 3))
         windows = split_windows(tokens, window)
@@ -173,7 +180,13 @@ class SwinBlock(nn.Module):
     """Window attention and feed-forward, each normalised before and added after."""
 
     def __init__(
-        self, config: VideoEncoderConfig, width: int, num_heads: int, *, is_shifted: bool, drop_probability: float
+        self,
+        config: VideoEncoderConfig,
+        width: int,
+        num_heads: int,
+        *,
+        is_shifted: bool,
+        drop_probability: float,
     ) -> None:
         super().__init__()
         hidden_width = int(width * config.feed_forward_ratio)
@@ -293,6 +306,7 @@ class VideoEncoder(nn.Module):
         """Run the stages on embedded patches."""
         tokens = patches
         for stage, blocks in enumerate(self.stages):
+            assert isinstance(blocks, nn.ModuleList)
             if stage:
                 tokens = self.mergings[stage - 1](tokens)
             for block in blocks:

@@ -111,7 +111,12 @@ UNUSED = {
 """Published keys that have no place here (as patterns), and why; none of them ever gets a gradient."""
 
 _PARTS = ("query", "key", "value")
-_FIELDS = {"{i}": r"(?P<i>\d+)", "{j}": r"(?P<j>\d+)", "{p}": r"(?P<p>weight|bias)", "{part}": "(?P<part>query|key|value)"}
+_FIELDS = {
+    "{i}": r"(?P<i>\d+)",
+    "{j}": r"(?P<j>\d+)",
+    "{p}": r"(?P<p>weight|bias)",
+    "{part}": "(?P<part>query|key|value)",
+}
 
 
 @dataclass(frozen=True)
@@ -227,9 +232,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str
         for name, tensor in state.items()
         if name in own and tensor.shape != own[name].shape
     ]
-    problems = (
-        [f"unknown {name}" for name in extra[:3]] + [f"missing {name}" for name in wanted[:3]] + shapes[:3]
-    )
+    problems = [f"unknown {name}" for name in extra[:3]] + [f"missing {name}" for name in wanted[:3]] + shapes[:3]
     if problems:
         total = len(extra) + len(wanted) + len(shapes)
         more = f" and {total - len(problems)} more" if total > len(problems) else ""

@@ -19,7 +19,5 @@ def window_attention(
     """
     windows, num_heads = query.shape[1:3]
     bias = bias.expand(windows, -1, -1, -1).flatten(0, 1)[None]
-    mixed = F.scaled_dot_product_attention(
-        query.flatten(1, 2), key.flatten(1, 2), value.flatten(1, 2), attn_mask=bias
-    )
+    mixed = F.scaled_dot_product_attention(query.flatten(1, 2), key.flatten(1, 2), value.flatten(1, 2), attn_mask=bias)
     return mixed.unflatten(1, (windows, num_heads))

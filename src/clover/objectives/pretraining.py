@@ -76,9 +76,7 @@ def pretraining_losses(
         weights |= dict.fromkeys(("video_alignment", "text_alignment"), config.alignment_weight)
     elif config.alignment == "pair-wise":
         embeddings = output.embeddings
-        terms["pair_alignment"] = contrastive.symmetric_info_nce(
-            embeddings.video, embeddings.text, config.temperature
-        )
+        terms["pair_alignment"] = contrastive.symmetric_info_nce(embeddings.video, embeddings.text, config.temperature)
         weights["pair_alignment"] = config.alignment_weight
     if config.ranking_weight:
         terms |= _ranking(output.embeddings, config)

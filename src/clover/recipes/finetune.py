@@ -11,16 +11,17 @@ from clover.training.optimizer import OptimizerConfig
 def shapes_questions() -> QuestionExperiment:
     """Open-ended questions on the generated corpus, about a minute on two CPU cores."""
     optimizer = OptimizerConfig(
-        learning_rate=5e-4,
+        learning_rate=1e-3,
         weight_decay=0.01,
         gradient_norm=15.0,
         warmup_share=0.1,
         final_factor=0.0,
-        head_rate_factor=2.0,
+        head_rate_factor=1.0,
     )
     return QuestionExperiment(
         data=DataConfig(num_kept_frames=16),
-        training=StageConfig(num_steps=400, batch_size=64, optimizer=optimizer),
+        trains_encoders=False,
+        training=StageConfig(num_steps=250, batch_size=64, optimizer=optimizer),
     )
 
 

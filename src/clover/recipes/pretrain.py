@@ -17,7 +17,7 @@ from clover.training.optimizer import OptimizerConfig
 def shapes() -> PretrainingExperiment:
     """Small Clover on the generated corpus, the paper's full objective, minutes on two CPU cores."""
     optimizer = OptimizerConfig(
-        learning_rate=1e-3, weight_decay=0.02, gradient_norm=15.0, warmup_share=0.08, final_factor=0.02
+        learning_rate=1.5e-3, weight_decay=0.02, gradient_norm=15.0, warmup_share=0.08, final_factor=0.02
     )
     return PretrainingExperiment(
         data=DataConfig(num_kept_frames=16),
@@ -27,10 +27,10 @@ def shapes() -> PretrainingExperiment:
             frames=TransformConfig(size=64, training_fit="square", test_fit="square", training_short_side=None),
             max_text_length=32,
         ),
-        video_warm_start=StageConfig(num_steps=300, batch_size=64, optimizer=optimizer),
-        text_warm_start=StageConfig(num_steps=150, batch_size=64, optimizer=optimizer),
-        training=StageConfig(num_steps=300, batch_size=64, optimizer=optimizer),
-        ranking_ramp=(0.3, 0.6),
+        video_warm_start=StageConfig(num_steps=700, batch_size=32, optimizer=replace(optimizer, learning_rate=2e-3)),
+        text_warm_start=StageConfig(num_steps=100, batch_size=64, optimizer=replace(optimizer, learning_rate=1e-3)),
+        training=StageConfig(num_steps=260, batch_size=64, optimizer=optimizer),
+        ranking_ramp=(0.4, 0.8),
     )
 
 

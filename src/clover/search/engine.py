@@ -116,7 +116,10 @@ def index_videos(
                     moments = embed_moments(clover, video, windows)
                     if name in known:
                         index.remove(name)
-                    index.add([replace(moment, signature=stamp) for moment, _ in moments], np.stack([v for _, v in moments]))
+                    index.add(
+                        [replace(moment, signature=stamp) for moment, _ in moments],
+                        np.stack([v for _, v in moments]),
+                    )
                     added.append(name)
             except (MediaError, OSError) as error:
                 if strict:

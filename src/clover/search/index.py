@@ -118,7 +118,9 @@ class ExactIndex:
             raise LibraryError(f"{self.folder} is incomplete ({error}); index again in another folder") from error
         shape = (header["num_moments"], self.width)
         if self._saved.shape != shape or self._saved.dtype != np.float32 or zlib.crc32(content) != header["checksum"]:
-            raise LibraryError(f"{self.folder} is damaged: its files do not belong together; index again in another folder")
+            raise LibraryError(
+                f"{self.folder} is damaged: its files do not belong together; index again in another folder"
+            )
         self.moments = [Moment(**json.loads(line)) for line in content.decode().splitlines()]
 
     def _paths(self, generation: int) -> tuple[Path, Path]:
@@ -238,7 +240,14 @@ def _read_header(folder: Path) -> dict[str, Any]:
         raise LibraryError(f"{path} does not describe a library; make one with clover index")
     if header.get("version") != _VERSION:
         raise LibraryError(f"{folder} is of version {header.get('version')}; this program reads version {_VERSION}")
-    wanted = {"fingerprint": str, "width": int, "details": dict, "generation": int, "num_moments": int, "checksum": int}
+    wanted = {
+        "fingerprint": str,
+        "width": int,
+        "details": dict,
+        "generation": int,
+        "num_moments": int,
+        "checksum": int,
+    }
     broken = [name for name, kind in wanted.items() if not isinstance(header.get(name), kind)]
     if broken:
         raise LibraryError(f"{path} lacks {', '.join(broken)}; index again in another folder")

@@ -109,9 +109,7 @@ class Logbook:
         if self._board is not None:
             self._board.close()
 
-    def write(
-        self, step: int, losses: Mapping[str, float], *, learning_rate: float, waiting_seconds: float
-    ) -> None:
+    def write(self, step: int, losses: Mapping[str, float], *, learning_rate: float, waiting_seconds: float) -> None:
         """Record one step (from 0) with its named losses."""
         now = time.monotonic()
         self._durations.append(max(now - self._last_write, 1e-9))
@@ -161,7 +159,11 @@ class Logbook:
         elif num_done == self._total_steps or now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
             losses = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
-            print(f"{self._title}: step {num_done}/{self._total_steps}  {losses}  {speed}", file=sys.stderr, flush=True)
+            print(
+                f"{self._title}: step {num_done}/{self._total_steps}  {losses}  {speed}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _lines(path: Path) -> list[str]:

@@ -68,9 +68,7 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
 class Optimizer:
     """Clips, schedules and steps."""
 
-    def __init__(
-        self, module: nn.Module, config: OptimizerConfig, *, num_steps: int, steps_per_epoch: int = 1
-    ) -> None:
+    def __init__(self, module: nn.Module, config: OptimizerConfig, *, num_steps: int, steps_per_epoch: int = 1) -> None:
         if num_steps < 1:
             raise ConfigError(f"a run of {num_steps} steps trains nothing; give at least 1")
         self.config, self.num_steps, self.steps_per_epoch = config, num_steps, steps_per_epoch

@@ -27,7 +27,12 @@ VERBS: dict[str, tuple[str, ...]] = {
     "vanishes": ("vanishes", "disappears"),
 }
 MOVE_VERBS = ("moves", "slides", "goes", "travels")
-SIDEWAYS = {"left": ("left", "to the left"), "right": ("right", "to the right"), "up": ("up", "upwards"), "down": ("down", "downwards")}
+SIDEWAYS = {
+    "left": ("left", "to the left"),
+    "right": ("right", "to the right"),
+    "up": ("up", "upwards"),
+    "down": ("down", "downwards"),
+}
 RELATION_WORDS = {
     "left of": ("to the left of", "left of"),
     "right of": ("to the right of", "right of"),
@@ -85,7 +90,12 @@ def _in_turn(scene: Scene, speaker: Speaker) -> str:
     first, second = (f"{speaker.noun(scene.objects[event.actor])} {speaker.verb(event)}" for event in scene.events)
     return pick(
         speaker.rng,
-        (f"{first}, then {second}", f"{first} and then {second}", f"first {first}, after that {second}", f"{first} before {second}"),
+        (
+            f"{first}, then {second}",
+            f"{first} and then {second}",
+            f"first {first}, after that {second}",
+            f"{first} before {second}",
+        ),
     )
 
 

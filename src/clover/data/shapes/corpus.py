@@ -22,7 +22,16 @@ from clover.errors import DataError
 from clover.files import write_text
 from clover.types import Cloze, MultiChoice, OpenEnded, Pair
 
-__all__ = ["ShapesConfig", "read_choices", "read_cloze", "read_labels", "read_moments", "read_pairs", "read_questions", "write_corpus"]
+__all__ = [
+    "ShapesConfig",
+    "read_choices",
+    "read_cloze",
+    "read_labels",
+    "read_moments",
+    "read_pairs",
+    "read_questions",
+    "write_corpus",
+]
 
 _FORMAT = {"format": "clover-shapes", "version": 1}
 _KINDS = ("", "_questions", "_choices", "_cloze", "_scenes")
@@ -160,7 +169,9 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         raise DataError(f"{folder} is a file; choose another folder")
     if note.is_file():
         if json.loads(note.read_text(encoding="utf-8")) != settings:
-            raise DataError(f"{folder} holds an unfinished corpus of other settings; remove it or choose another folder")
+            raise DataError(
+                f"{folder} holds an unfinished corpus of other settings; remove it or choose another folder"
+            )
     elif folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty and holds no corpus; choose another folder")
     write_text(note, json.dumps(settings))

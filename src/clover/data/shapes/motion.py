@@ -70,9 +70,7 @@ def offsets(
     return x, y
 
 
-def scales(
-    num_objects: int, events: Sequence[Event], times: Float64[np.ndarray, " t"]
-) -> Float64[np.ndarray, "n t"]:
+def scales(num_objects: int, events: Sequence[Event], times: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, "n t"]:
     """Return every object's radius divided by its first radius, at the given seconds."""
     scale = np.ones((num_objects, times.size))
     for event in events:

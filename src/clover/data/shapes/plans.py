@@ -120,9 +120,7 @@ def _draw_event(rng: np.random.Generator, actor: int, action: str) -> Event:
     """Return one event that starts at 0 and lasts as long as its action usually does."""
     count = int(rng.integers(1, 5)) if action in COUNTED_ACTIONS else 1
     seconds = count * uniform(rng, *_SECONDS.get(action, _MOVE_SECONDS))
-    event = Event(
-        actor=actor, action=action, start_seconds=0.0, end_seconds=max(0.25, round(seconds, 4)), count=count
-    )
+    event = Event(actor=actor, action=action, start_seconds=0.0, end_seconds=max(0.25, round(seconds, 4)), count=count)
     sign = pick(rng, (-1.0, 1.0))
     if action in MOVES:
         distance = uniform(rng, *_MOVE_DISTANCE)
@@ -172,9 +170,7 @@ def _together(rng: np.random.Generator, kind: str, actions: tuple[str, str]) -> 
     window = max(event.end_seconds for event in events)
     events = [
         # What has no rhythm of its own lasts as long as the other action, so that "while" is true to the end.
-        replace(event, end_seconds=window)
-        if event.action not in (*COUNTED_ACTIONS, "appears", "vanishes")
-        else event
+        replace(event, end_seconds=window) if event.action not in (*COUNTED_ACTIONS, "appears", "vanishes") else event
         for event in events
     ]
     return _finished(rng, kind, [_shifted(event, start) for event in events], 2)

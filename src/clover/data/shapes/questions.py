@@ -203,7 +203,9 @@ def _changed_scenes(scene: Scene, rng: np.random.Generator) -> list[Scene]:
     changed: list[Scene] = []
     for place, item in enumerate(scene.objects):
         if item.is_described:
-            changed += [_with_object(scene, place, replace(item, color=color)) for color in COLORS if color != item.color]
+            changed += [
+                _with_object(scene, place, replace(item, color=color)) for color in COLORS if color != item.color
+            ]
             others = [shape for shape in SHAPES if shape != item.shape]
             if any(event.action == "spins" for event in scene.events_of(place)):
                 others = [shape for shape in others if shape not in ROUND_SHAPES]
@@ -234,4 +236,3 @@ def cloze(scene: Scene, seed: int) -> tuple[str, str] | None:
         return None
     place = pick(rng, places)
     return " ".join([*words[:place], "[MASK]", *words[place + 1 :]]), words[place]
-

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float32, UInt8
 
 from clover.data.shapes.motion import camera_path, tracks
 from clover.data.shapes.scene import Background, Scene, SceneObject
 from clover.data.shapes.vocabulary import COLORS
 
-Field = Float64[np.ndarray, "h w"]
+Field = Float32[np.ndarray, "h w"]
 
 
 def render(scene: Scene) -> UInt8[np.ndarray, "t h w 3"]:
@@ -48,13 +48,13 @@ def draw_object(
     top, bottom = max(0, int(y - radius - 1)), min(size, int(y + radius + 3))
     if left >= right or top >= bottom:
         return
-    across = (np.arange(left, right) + 0.5 - x) / radius
-    along = (np.arange(top, bottom) + 0.5 - y)[:, None] / radius
-    cosine, sine = np.cos(angle), np.sin(angle)
+    across = ((np.arange(left, right) + 0.5 - x) / radius).astype(np.float32)
+    along = ((np.arange(top, bottom) + 0.5 - y)[:, None] / radius).astype(np.float32)
+    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     u, v = cosine * across + sine * along, cosine * along - sine * across
-    cover = np.clip(depth_inside(item.shape, u, v) * radius + 0.5, 0.0, 1.0) * opacity
+    cover = np.minimum(np.maximum(depth_inside(item.shape, u, v) * np.float32(radius) + 0.5, 0.0), 1.0)
     patch = canvas[top:bottom, left:right]
-    patch += cover[..., None] * (_paint(item, u, v) - patch)
+    patch += (cover * np.float32(opacity))[..., None] * (_paint(item, u, v) - patch)
 
 
 def _paint(item: SceneObject, u: Field, v: Field) -> np.ndarray:
@@ -68,7 +68,7 @@ def _paint(item: SceneObject, u: Field, v: Field) -> np.ndarray:
         is_other = np.sin(2.0 * np.pi * 1.5 * (u + v)) > 0.0
     else:
         is_other = (np.mod(u * 1.6 + 0.5, 1.0) - 0.5) ** 2 + (np.mod(v * 1.6 + 0.5, 1.0) - 0.5) ** 2 < 0.08
-    return np.where(is_other[..., None], other.astype(np.float32), color)
+    return color + is_other[..., None] * (other - color).astype(np.float32)
 
 
 def depth_inside(shape: str, u: Field, v: Field) -> Field:
@@ -91,9 +91,9 @@ def depth_inside(shape: str, u: Field, v: Field) -> Field:
         tall = np.minimum(0.33 - np.abs(u), 0.95 - np.abs(v))
         return np.maximum(wide, tall)
     if shape == "heart":
-        half, middle = 0.56, 0.1
-        slope = np.maximum(np.abs(u + (v - middle)), np.abs(u - (v - middle))) / np.sqrt(2.0)
-        lobe = half - np.hypot(np.abs(u) - half / np.sqrt(2.0), v - middle + half / np.sqrt(2.0))
+        half, middle, root = 0.56, 0.1, 2.0**0.5
+        slope = np.maximum(np.abs(u + (v - middle)), np.abs(u - (v - middle))) / root
+        lobe = half - np.hypot(np.abs(u) - half / root, v - middle + half / root)
         return np.maximum(half - slope, lobe)
     raise AssertionError(f"no drawing of {shape}")
 
@@ -119,15 +119,13 @@ def _star_inside(u: Field, v: Field) -> Field:
     radius = np.hypot(u, v)
     tip, notch = np.array([0.0, 1.0]), 0.45 * np.array([np.sin(fold / 2), np.cos(fold / 2)])
     normal = np.array([tip[1] - notch[1], notch[0] - tip[0]])
-    normal /= np.linalg.norm(normal)
-    return normal @ tip - (normal[0] * radius * np.sin(angle) + normal[1] * radius * np.cos(angle))
+    normal = (normal / np.linalg.norm(normal)).astype(np.float32)
+    return np.float32(normal @ tip) - (normal[0] * radius * np.sin(angle) + normal[1] * radius * np.cos(angle))
 
 
-def draw_background(
-    background: Background, size: int, pan_x: float, pan_y: float, zoom: float
-) -> np.ndarray:
+def draw_background(background: Background, size: int, pan_x: float, pan_y: float, zoom: float) -> np.ndarray:
     """The ground as floats ``[h w 3]``, 0..255, seen from a camera that has panned and zoomed."""
-    line = (np.arange(size) + 0.5) / size - 0.5
+    line = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
     x, y = (line / zoom + 0.5 + pan_x)[None, :], (line / zoom + 0.5 + pan_y)[:, None]
     wave = 2.0 * np.pi * background.frequency
     pattern = {
@@ -138,6 +136,6 @@ def draw_background(
         "waves": lambda: np.sin(wave * y + 1.5 * np.sin(wave * x + background.phase)),
         "hills": lambda: np.sin(wave * x + background.phase) * np.cos(0.7 * wave * y),
     }[background.pattern]()
-    field = np.clip(pattern, -1.0, 1.0) * background.contrast
-    ground = np.asarray(background.color, dtype=np.float32) + np.broadcast_to(field, (size, size))[..., None]
-    return np.clip(ground, 0.0, 255.0).astype(np.float32)
+    field = np.clip(pattern, -1.0, 1.0).astype(np.float32) * np.float32(background.contrast)
+    color = np.asarray(background.color, dtype=np.float32)
+    return np.broadcast_to(field, (size, size))[..., None] + color

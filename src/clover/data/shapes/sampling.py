@@ -34,7 +34,7 @@ class ShapesConfig:
     """Side of the square picture in pixels, even, 64 to 512."""
     frames_per_second: float = 8.0
     """Frames per second, 4 to 60."""
-    max_distractors: int = 2
+    max_distractors: int = 1
     """Most objects in a video that no caption mentions, 0 to 2."""
 
     def __post_init__(self) -> None:
@@ -124,9 +124,7 @@ def _attempt(
     )
 
 
-def _draw_cast(
-    rng: np.random.Generator, plan: Plan, rules: HeldOut, *, is_train: bool
-) -> list[SceneObject]:
+def _draw_cast(rng: np.random.Generator, plan: Plan, rules: HeldOut, *, is_train: bool) -> list[SceneObject]:
     """Return the described objects, still without places."""
     cast: list[SceneObject] = []
     for place in range(plan.num_objects):
@@ -167,7 +165,7 @@ def _draw_object(
         color=color,
         shape=shape,
         size=size,
-        texture=pick(rng, TEXTURES),
+        texture=pick(rng, (*TEXTURES, "plain", "plain")),
         x=0.0,
         y=0.0,
         radius=uniform(rng, *_RADIUS[size]),
@@ -177,9 +175,7 @@ def _draw_object(
     )
 
 
-def _with_distances(
-    rng: np.random.Generator, plan: Plan, cast: list[SceneObject]
-) -> tuple[Event, ...]:
+def _with_distances(rng: np.random.Generator, plan: Plan, cast: list[SceneObject]) -> tuple[Event, ...]:
     """Return the events, with the directions of circles and hits turned into displacements."""
     events = []
     for event in plan.events:
@@ -223,9 +219,7 @@ def _relative_places(
     return [{place: (0.0, 0.0)} for place in range(len(cast))]
 
 
-def _paths(
-    plan: Plan, objects: list[SceneObject]
-) -> tuple[Float64[np.ndarray, "n t 2"], Float64[np.ndarray, "n t"]]:
+def _paths(plan: Plan, objects: list[SceneObject]) -> tuple[Float64[np.ndarray, "n t 2"], Float64[np.ndarray, "n t"]]:
     """Return the displacement and the radius of every object over the whole plan."""
     times = np.arange(0.0, plan.duration_seconds, 1.0 / _CHECKS_PER_SECOND)
     # The turning points of a bounce and the ends of moves are checked exactly, whatever the grid.
@@ -236,9 +230,7 @@ def _paths(
     return np.stack([x, y], axis=-1), radius
 
 
-def _place(
-    rng: np.random.Generator, plan: Plan, cast: list[SceneObject], margin: float
-) -> list[SceneObject] | None:
+def _place(rng: np.random.Generator, plan: Plan, cast: list[SceneObject], margin: float) -> list[SceneObject] | None:
     """Return the described objects with places inside the picture and apart from one another, or None."""
     path, radius = _paths(plan, cast)
     placed: dict[int, SceneObject] = {}
@@ -246,9 +238,7 @@ def _place(
         members = list(group)
         relative = np.array([group[member] for member in members])[:, None, :] + path[members]
         others = list(placed)
-        other_path = (
-            np.array([[placed[other].x, placed[other].y] for other in others]).reshape(-1, 1, 2) + path[others]
-        )
+        other_path = np.array([[placed[other].x, placed[other].y] for other in others]).reshape(-1, 1, 2) + path[others]
         wall = [event for event in plan.events if event.action == "bounces" and event.actor in members]
         start = _free_place(
             rng, relative, radius[members], other_path, radius[others], margin, wall[0] if wall else None
@@ -272,7 +262,7 @@ def _free_place(
     other_radius: Float64[np.ndarray, "n t"],
     margin: float,
     wall_event: Event | None = None,
-) -> Float64[np.ndarray, "2"] | None:
+) -> Float64[np.ndarray, 2] | None:
     """Return a start for a group of objects that keeps it in the picture and clear of the others, or None."""
     low = (margin + radius[..., None] - path).max(axis=(0, 1))
     high = (1.0 - margin - radius[..., None] - path).min(axis=(0, 1))
@@ -322,15 +312,16 @@ def _with_distractor(
 
 
 def _draw_camera(rng: np.random.Generator, *, is_still: bool) -> Camera:
-    """Return a mild movement of the view, in a bit less than half of the scenes."""
-    movement = pick(
-        rng, ("still",) * 7 + ("pans left", "pans right", "pans up", "pans down", "zooms in", "zooms out")
-    )
+    """Return a mild movement of the view, in a quarter of the scenes."""
+    movement = pick(rng, ("still",) * 18 + ("pans left", "pans right", "pans up", "pans down", "zooms in", "zooms out"))
     amount = uniform(rng, 0.04, 0.07)
     if is_still or movement == "still":
         return Camera()
     if movement.startswith("zooms"):
-        return Camera(movement=movement, zoom=round(1.0 + 2.0 * amount if movement == "zooms in" else 1.0 / (1.0 + 2.0 * amount), 4))
+        return Camera(
+            movement=movement,
+            zoom=round(1.0 + 2.0 * amount if movement == "zooms in" else 1.0 / (1.0 + 2.0 * amount), 4),
+        )
     x, y = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}[
         movement.removeprefix("pans ")
     ]

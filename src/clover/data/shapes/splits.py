@@ -33,9 +33,7 @@ class HeldOut:
 
     def is_hit_by(self, color: str, shape: str, actions: tuple[str, ...]) -> bool:
         """Return whether an object of this colour and shape that does these actions shows a held-out pair."""
-        return (color, shape) in self.color_shapes or any(
-            (shape, action) in self.shape_actions for action in actions
-        )
+        return (color, shape) in self.color_shapes or any((shape, action) in self.shape_actions for action in actions)
 
     def to_json(self) -> dict[str, Any]:
         """Return the pairs as sorted lists."""
@@ -78,17 +76,18 @@ def shown_actions(scene: Scene, place: int) -> tuple[str, ...]:
     The way to and from the wall of a bounce, and the rise of a jump, are part of those actions and not moves.
     """
     actions = [event.action for event in scene.events_of(place)]
-    for event in scene.events:
-        if event.action == "hits" and place in (event.actor, event.target):
-            actions.append(f"moves {direction_name(event.dx, event.dy)}")
+    actions += [
+        f"moves {direction_name(event.dx, event.dy)}"
+        for event in scene.events
+        if event.action == "hits" and place in (event.actor, event.target)
+    ]
     return tuple(dict.fromkeys(actions))
 
 
 def shows_held_out(scene: Scene, rules: HeldOut) -> bool:
     """Return whether any object of the scene, distractors included, shows a held-out pair."""
     return any(
-        rules.is_hit_by(item.color, item.shape, shown_actions(scene, place))
-        for place, item in enumerate(scene.objects)
+        rules.is_hit_by(item.color, item.shape, shown_actions(scene, place)) for place, item in enumerate(scene.objects)
     )
 
 
