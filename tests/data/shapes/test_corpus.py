@@ -1,0 +1,113 @@
+"""The corpus on disk: the same whatever the number of processes, resumed, and read back with clear errors."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clover.data.shapes.corpus import (
+    ShapesConfig,
+    read_choices,
+    read_cloze,
+    read_labels,
+    read_moments,
+    read_pairs,
+    read_questions,
+    write_corpus,
+)
+from clover.data.video import probe, read_frames
+from clover.errors import DataError
+
+SMALL = ShapesConfig(num_videos=20, size=64)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes") / "corpus"
+    write_corpus(folder, SMALL, num_processes=1)
+    return folder
+
+
+def content(folder):
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_everything_can_be_read_back(corpus):
+    for split, count in SMALL.num_videos_per_split.items():
+        pairs = read_pairs(corpus, split)
+        assert len({pair.video_id for pair in pairs}) == count
+        assert [pair.index for pair in pairs] == list(range(len(pairs)))
+        assert set(read_labels(corpus, split)) == set(read_moments(corpus, split)) == {pair.video_id for pair in pairs}
+        assert all(len(row.options) == 5 for row in read_choices(corpus, split))
+        assert all("[MASK]" in row.question for row in read_cloze(corpus, split))
+        assert read_questions(corpus, split)
+    info = probe(pairs[0].video)
+    assert (info.width, info.height) == (64, 64)
+    assert 3.0 <= info.duration_seconds <= 10.0
+    scene = json.loads((corpus / "test_scenes.jsonl").read_text().splitlines()[0])
+    assert info.num_frames == scene["num_frames"]
+    assert read_frames(pairs[0].video, 4).problem is None
+
+
+def test_number_of_processes_changes_nothing(corpus, tmp_path):
+    write_corpus(tmp_path / "c", SMALL, num_processes=2)
+    assert content(tmp_path / "c") == content(corpus)
+
+
+def test_a_complete_corpus_is_left_alone_and_another_is_refused(corpus):
+    before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
+    calls = []
+    write_corpus(corpus, SMALL, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(20, 20)]
+    assert before == {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
+    with pytest.raises(DataError, match="other settings"):
+        write_corpus(corpus, ShapesConfig(num_videos=20, size=64, seed=1))
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(DataError, match="holds no corpus"):
+        write_corpus(tmp_path, SMALL)
+
+
+def test_killed_and_resumed(corpus, tmp_path):
+    code = (
+        "from pathlib import Path; from clover.data.shapes.corpus import *;"
+        f"write_corpus(Path({str(tmp_path / 'c')!r}), ShapesConfig(num_videos=20, size=64), num_processes=1)"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code])
+    while writer.poll() is None and len(list(tmp_path.rglob("*.mp4"))) < 5:
+        time.sleep(0.002)
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    with pytest.raises(DataError, match="unfinished"):
+        read_pairs(tmp_path / "c", "train")
+    write_corpus(tmp_path / "c", SMALL, num_processes=1)
+    left = {name: data for name, data in content(tmp_path / "c").items() if not Path(name).name.startswith(".")}
+    assert left == content(corpus)
+
+
+def test_broken_rows_are_named(tmp_path):
+    write_corpus(tmp_path / "c", ShapesConfig(num_videos=3, size=64), num_processes=1)
+    path = tmp_path / "c" / "test.jsonl"
+    path.write_text(path.read_text() + "{broken\n")
+    with pytest.raises(DataError, match=r"test\.jsonl, line 2"):
+        read_pairs(tmp_path / "c", "test")
+    path.write_text('{"video": "videos/test/000000.mp4"}\n')
+    with pytest.raises(DataError, match="no field 'captions'"):
+        read_pairs(tmp_path / "c", "test")
+    path.unlink()
+    with pytest.raises(DataError, match="missing"):
+        read_pairs(tmp_path / "c", "test")
+    with pytest.raises(DataError, match="no split named"):
+        read_pairs(tmp_path / "c", "dev")
+    with pytest.raises(DataError, match="is not a corpus"):
+        read_pairs(tmp_path, "test")

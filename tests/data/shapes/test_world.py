@@ -1,0 +1,181 @@
+"""The generated world: a pure function of its seed, split by combinations, described truly."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from clover.data.shapes.captions import captions, labels, paragraph
+from clover.data.shapes.questions import choice, cloze, questions
+from clover.data.shapes.rendering import render
+from clover.data.shapes.sampling import ShapesConfig, sample_scene
+from clover.data.shapes.splits import held_out
+from clover.data.shapes.vocabulary import ACTIONS, ANSWERS, COLORS, MOVES, SHAPES
+from clover.errors import ConfigError
+
+CONFIG = ShapesConfig()
+SYNONYMS = {"circle": "ball", "donut": "ring"}
+PHRASES = {
+    "grows": ("grows", "gets bigger", "expands"),
+    "shrinks": ("shrinks", "gets smaller"),
+    "spins": ("spins", "rotates", "turns around"),
+    "blinks": ("blinks", "flashes"),
+    "jumps": ("jumps", "hops"),
+    "bounces": ("bounces",),
+    "appears": ("appears", "shows up"),
+    "vanishes": ("vanishes", "disappears"),
+    "circles": ("circles", "goes around", "moves around", "is circled by"),
+    "hits": ("hits", "bumps into", "collides with", "is hit by"),
+}
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return {
+        split: [sample_scene(CONFIG, split, index) for index in range(count)]
+        for split, count in (("train", 400), ("test", 120))
+    }
+
+
+def shown_pairs(scene):
+    """(colour, shape) and (shape, action) pairs, read off the scene graph without the splitting code."""
+    colors = {(item.color, item.shape) for item in scene.objects}
+    return colors, {(scene.objects[event.actor].shape, event.action) for event in scene.events}
+
+
+def test_held_out_combinations_never_occur_in_training_and_always_in_testing(scenes):
+    rules = held_out(CONFIG.seed)
+    for scene in scenes["train"]:
+        colors, actions = shown_pairs(scene)
+        assert not colors & rules.color_shapes
+        assert not actions & rules.shape_actions
+    for scene in scenes["test"]:
+        colors, actions = shown_pairs(scene)
+        assert colors & rules.color_shapes or actions & rules.shape_actions
+
+
+def test_every_single_word_occurs_in_training(scenes):
+    seen = {item.color for scene in scenes["train"] for item in scene.objects}
+    seen |= {item.shape for scene in scenes["train"] for item in scene.objects}
+    seen |= {event.action for scene in scenes["train"] for event in scene.events}
+    assert seen == {*COLORS, *SHAPES, *ACTIONS}
+    train = {answer.answer for scene in scenes["train"] for answer in questions(scene, 0)}
+    test = {answer.answer for scene in scenes["test"] for answer in questions(scene, 0)}
+    assert test <= train <= set(ANSWERS)
+
+
+def test_same_seed_same_everything_and_other_seed_other():
+    again = [sample_scene(CONFIG, "train", index) for index in (0, 5)]
+    assert again == [sample_scene(CONFIG, "train", index) for index in (0, 5)]
+    assert np.array_equal(render(again[0]), render(again[0]))
+    assert captions(again[1], 0) == captions(again[1], 0)
+    assert sample_scene(ShapesConfig(seed=1), "train", 0) != again[0]
+    with pytest.raises(ConfigError, match="no split named 'dev'"):
+        sample_scene(CONFIG, "dev", 0)
+
+
+def test_captions_are_true(scenes):
+    for scene in scenes["test"]:
+        described = [item for item in scene.objects if item.is_described]
+        texts = captions(scene, CONFIG.seed)
+        assert len(texts) >= 2
+        for text in texts:
+            words = [SYNONYMS.get(word, word) for word in text.replace(",", "").split()]
+            assert 4 <= len(words) <= 26, text
+            assert text == text.lower()
+            assert Counter(word for word in words if word in COLORS) == Counter(item.color for item in described)
+            assert Counter(word for word in words if word in SHAPES) == Counter(item.shape for item in described)
+            for event in scene.events:
+                if event.action in MOVES:
+                    assert event.action.removeprefix("moves ") in text
+                else:
+                    assert any(phrase in text for phrase in PHRASES[event.action]), (text, event.action)
+
+
+def test_captions_tell_videos_apart(scenes):
+    first = [captions(scene, CONFIG.seed)[0] for scene in scenes["test"]]
+    assert len(set(first)) > 0.9 * len(first)
+
+
+def test_paragraphs_and_labels_name_what_is_there(scenes):
+    for scene in scenes["train"][:60]:
+        text = paragraph(scene, 0)
+        assert text.count(".") >= 2
+        names = labels(scene)
+        assert names == sorted(set(names))
+        for item in scene.objects:
+            assert {item.color, item.shape, f"{item.color} {item.shape}"} <= set(names)
+
+
+def test_answers_are_right(scenes):
+    kinds = Counter()
+    for scene in scenes["train"]:
+        for row in questions(scene, CONFIG.seed):
+            kinds[row.type] += 1
+            if row.type == "color":
+                shape = row.question.removeprefix("what color is the ").rstrip("?")
+                assert [item.color for item in scene.objects if item.shape == shape] == [row.answer]
+            elif row.type == "shape":
+                color = row.question.removeprefix("what shape is the ").removesuffix(" object?")
+                assert [item.shape for item in scene.objects if item.color == color] == [row.answer]
+            elif row.type == "how many":
+                assert row.answer == ("zero", "one", "two", "three", "four", "five")[len(scene.objects)]
+            elif row.type == "is there":
+                color, shape = row.question.removeprefix("is there a ").rstrip("?").split()
+                there = any((item.color, item.shape) == (color, shape) for item in scene.objects)
+                assert row.answer == ("yes" if there else "no")
+            elif row.type in ("action", "last", "transition"):
+                actor = next(
+                    place
+                    for place, item in enumerate(scene.objects)
+                    if f"{item.color} {item.shape}" in row.question and scene.events_of(place)
+                )
+                assert scene.events_of(actor)[-1].action == row.answer
+    assert len(kinds) >= 11
+
+
+def test_no_answer_dominates(scenes):
+    answers = Counter(row.answer for scene in scenes["train"] for row in questions(scene, CONFIG.seed))
+    assert answers.most_common(1)[0][1] < 0.2 * answers.total()
+
+
+def test_choices_have_one_right_option_and_four_near_misses(scenes):
+    for scene in scenes["train"][:100]:
+        options, label = choice(scene, CONFIG.seed)
+        assert len(options) == len(set(options)) == 5
+        right = options[label].split()
+        for place, option in enumerate(options):
+            if place != label:
+                words = option.replace(" an ", " a ").split()
+                assert abs(len(words) - len(right)) <= 2
+        described = Counter(item.color for item in scene.objects if item.is_described)
+        assert Counter(word.strip(",") for word in right if word.strip(",") in COLORS) == described
+
+
+def test_blanks_have_one_mask_and_its_word(scenes):
+    made = [cloze(scene, CONFIG.seed) for scene in scenes["train"][:100]]
+    assert sum(row is not None for row in made) > 90
+    for row in made:
+        if row is not None:
+            assert row[0].split(" ").count("[MASK]") == 1
+            assert row[1] not in row[0].split(" ")
+
+
+def test_pictures_show_the_objects(scenes):
+    for scene in scenes["test"][:10]:
+        frames = render(scene)
+        assert frames.shape == (scene.num_frames, scene.size, scene.size, 3)
+        assert 3.0 <= scene.duration_seconds <= 10.0
+    still = next(
+        scene
+        for scene in scenes["train"]
+        if scene.camera.movement == "still"
+        and scene.objects[0].texture == "plain"
+        and scene.objects[0].shape in ("ball", "square")
+        and scene.objects[0].depth == min(item.depth for item in scene.objects)
+        and scene.events[0].start_seconds > 0.3
+        and scene.events[0].action not in ("appears", "blinks")
+    )
+    item = still.objects[0]
+    pixel = render(still)[0, int(item.y * still.size), int(item.x * still.size)]
+    assert np.abs(pixel.astype(int) - COLORS[item.color]).max() <= 2

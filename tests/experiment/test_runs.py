@@ -1,0 +1,214 @@
+"""The shipped recipes, shrunk: a run learns, resumes to the same weights after a kill, and its checkpoint works."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from clover.data.shapes.corpus import ShapesConfig, read_pairs, read_questions, write_corpus
+from clover.data.transforms import TransformConfig
+from clover.errors import CheckpointError, CloverError
+from clover.evaluation.open_answer import evaluate_questions
+from clover.evaluation.retrieval import evaluate_retrieval, one_text_per_video
+from clover.experiment.configs import StageConfig
+from clover.experiment.finetuning import finetune_questions
+from clover.experiment.pretraining import Pretraining, ramp
+from clover.modeling.sizes import tiny
+from clover.pipeline import Clover
+from clover.recipes.finetune import shapes_questions
+from clover.recipes.pretrain import RECIPES, shapes
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes") / "corpus"
+    write_corpus(folder, ShapesConfig(num_videos=48, size=64), num_processes=2)
+    return folder
+
+
+def shrunk(experiment, corpus, num_steps=4):
+    stages = {
+        name: replace(getattr(experiment, name), num_steps=num_steps, batch_size=8)
+        for name in ("video_warm_start", "text_warm_start", "training")
+        if getattr(experiment, name).num_steps
+    }
+    frames = TransformConfig(size=32, training_fit="square", test_fit="square", training_short_side=None)
+    return replace(
+        experiment,
+        model=replace(tiny(vocabulary_size=1), initial_weights="fan_in"),
+        data=replace(experiment.data, corpus=str(corpus), num_kept_frames=8),
+        inputs=replace(experiment.inputs, frames=frames),
+        save_every=2,
+        **stages,
+    )
+
+
+@pytest.fixture(scope="module")
+def pretrained(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return Pretraining(shrunk(shapes(), corpus), folder, quiet=True).run(), folder
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("shapes")])
+def test_every_recipe_runs(name, corpus, tmp_path):
+    experiment = shrunk(RECIPES[name](), corpus, num_steps=2)
+    Pretraining(experiment, tmp_path, quiet=True).run()
+    rows = [json.loads(line) for line in (tmp_path / "pretraining" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1]
+    assert all(np.isfinite(row["total"]) for row in rows)
+    assert load_file(tmp_path / "checkpoint" / "model.safetensors")
+
+
+def test_training_learns_its_batch(corpus, tmp_path):
+    experiment = shrunk(shapes(), corpus)
+    training = replace(experiment.training, num_steps=40, optimizer=replace(experiment.training.optimizer, learning_rate=3e-3))
+    experiment = replace(experiment, training=training, video_warm_start=StageConfig(), text_warm_start=StageConfig())
+    Pretraining(experiment, tmp_path, quiet=True).run()
+    rows = [json.loads(line) for line in (tmp_path / "pretraining" / "log.jsonl").read_text().splitlines()]
+    first, last = (np.mean([row["masked_words"] for row in part]) for part in (rows[:5], rows[-5:]))
+    assert last < 0.8 * first
+
+
+def test_same_seed_same_weights(pretrained, corpus, tmp_path):
+    again = Pretraining(shrunk(shapes(), corpus), tmp_path, quiet=True).run()
+    ours, theirs = pretrained[0].network.state_dict(), again.network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert pretrained[0].fingerprint == again.fingerprint
+
+
+RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from test_runs import shrunk
+from clover.experiment.pretraining import Pretraining
+from clover.recipes.pretrain import shapes
+Pretraining(shrunk(shapes(), sys.argv[1], num_steps=12), Path(sys.argv[2]), quiet=True).run(resume=len(sys.argv) > 4)
+"""
+
+
+def start(corpus, folder, *, resume=False):
+    from pathlib import Path
+
+    here = str(Path(__file__).parent)
+    arguments = [sys.executable, "-c", RUN, str(corpus), str(folder), here, *(["resume"] if resume else [])]
+    return subprocess.Popen(arguments)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_is_bit_identical(corpus, tmp_path):
+    whole = Pretraining(shrunk(shapes(), corpus, num_steps=12), tmp_path / "whole", quiet=True).run()
+    for stage in ("video_warm_start", "pretraining"):
+        folder = tmp_path / f"killed-in-{stage}"
+        run = start(corpus, folder)
+        while run.poll() is None and not (folder / stage / "state.safetensors").exists():
+            time.sleep(0.002)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        assert not (folder / "checkpoint").exists() or run.returncode == 0
+        assert start(corpus, folder, resume=True).wait() == 0
+        resumed = Clover.from_pretrained(folder / "checkpoint")
+        ours, theirs = whole.network.state_dict(), resumed.network.state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        logs = [
+            [
+                {name: value for name, value in json.loads(line).items() if not name.startswith("time_")}
+                for line in (place / "pretraining" / "log.jsonl").read_text().splitlines()
+            ]
+            for place in (tmp_path / "whole", folder)
+        ]
+        assert logs[0] == logs[1]
+
+
+def test_resuming_nothing_or_something_else_is_refused(corpus, tmp_path):
+    run = Pretraining(shrunk(shapes(), corpus, num_steps=2), tmp_path, quiet=True)
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        run.run(resume=True)
+    run.run()
+    other = Pretraining(replace(shrunk(shapes(), corpus, num_steps=2), seed=7), tmp_path, quiet=True)
+    with pytest.raises(CheckpointError, match=r"other settings \(settings.seed: 0 there, 7 here\)"):
+        other.run(resume=True)
+
+
+def test_ramp():
+    assert [ramp(step, 10, (0.2, 0.6)) for step in (0, 2, 4, 6, 9)] == pytest.approx([0, 0, 0.5, 1, 1])
+    assert ramp(0, 10, (0.0, 0.0)) == 1.0
+
+
+def test_checkpoint_folder_gives_the_same_model(pretrained):
+    clover, folder = pretrained
+    again = Clover.from_pretrained(folder / "checkpoint")
+    text = ["a red ball moves left", "a star jumps"]
+    assert torch.equal(again.encode_text(text), clover.encode_text(text))
+    assert again.fingerprint == clover.fingerprint
+    assert sorted(path.name for path in (folder / "checkpoint").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+
+
+def test_questions_and_frozen_encoders(pretrained, corpus, tmp_path):
+    clover, _ = pretrained
+    experiment = shapes_questions()
+    training = replace(experiment.training, num_steps=3, batch_size=8)
+    data = replace(experiment.data, corpus=str(corpus), num_kept_frames=8)
+    tuned = finetune_questions(clover, replace(experiment, data=data, training=training), tmp_path, quiet=True)
+    text = ["a red ball moves left"]
+    assert torch.equal(tuned.encode_text(text), clover.encode_text(text))
+    questions = read_questions(corpus, "test")
+    result = evaluate_questions(tuned, questions, read_questions(corpus, "train"))
+    assert result.num_questions == len(questions)
+    assert result.interval[0] <= result.accuracy <= result.interval[1]
+    answers = tuned.answer(questions[0].video, questions[0].question, num_answers=3)
+    assert len(answers) == 3
+    assert answers[0].probability >= answers[1].probability >= answers[2].probability
+    with pytest.raises(CloverError, match="not fine-tuned on questions"):
+        clover.answer(questions[0].video, "what is it?")
+
+
+def test_retrieval_leaves_out_what_cannot_be_read(pretrained, corpus, tmp_path):
+    pairs = one_text_per_video(read_pairs(corpus, "train"))[:6]
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    result = evaluate_retrieval(pretrained[0], [*pairs, replace(pairs[0], video=broken, video_id="x")])
+    assert result.text_to_video.num_queries == result.text_to_video.num_gallery == 6
+    assert list(result.skipped) == [str(broken)]
+    with pytest.raises(CloverError, match=r"broken\.mp4"):
+        evaluate_retrieval(pretrained[0], [replace(pairs[0], video=broken)], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("breakage", "message"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "lacks model.safetensors"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"12345678junk"), "not a readable weights file"),
+        (lambda folder: (folder / "config.json").write_text("{"), "not readable JSON"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "not a Clover checkpoint"),
+        (lambda folder: _change_width(folder), "does not fit this model"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer"),
+    ],
+)
+def test_broken_checkpoints_are_named(pretrained, tmp_path, breakage, message):
+    pretrained[0].save_pretrained(tmp_path / "c")
+    breakage(tmp_path / "c")
+    with pytest.raises(CloverError, match=message):
+        Clover.from_pretrained(tmp_path / "c")
+
+
+def _change_width(folder):
+    plain = json.loads((folder / "config.json").read_text())
+    plain["model"]["embedding_width"] = 40
+    (folder / "config.json").write_text(json.dumps(plain))
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="it does not exist"):
+        Clover.from_pretrained(tmp_path / "nowhere")
