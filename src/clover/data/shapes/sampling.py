@@ -15,7 +15,11 @@ from clover.data.shapes.splits import HeldOut, direction_name, held_out
 from clover.data.shapes.vocabulary import COLORS, ROUND_SHAPES, SHAPES, SIZES, SPLITS, TEXTURES
 from clover.errors import ConfigError
 
+_RADIUS: dict[str, tuple[float, float]] = {"small": (0.115, 0.13), "large": (0.185, 0.205)}
 _NUM_ATTEMPTS = 200
+_NUM_CANDIDATES = 48
+_CLEARANCE = 0.97
+_CHECKS_PER_SECOND = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,19 +97,16 @@ def _attempt(
     low, high = MIN_SECONDS * config.frames_per_second, MAX_SECONDS * config.frames_per_second
     if not low <= num_frames <= high:
         return None
-    cast = draw_cast(rng, plan, rules, is_train=split == "train")
+    cast = _draw_cast(rng, plan, rules, is_train=split == "train")
     plan = replace(plan, events=_with_distances(rng, plan, cast))
     camera = _draw_camera(rng, is_still=any(event.action == "bounces" for event in plan.events))
     num_distractors = int(rng.integers(config.max_distractors + 1))
     margin = 0.015 if camera.movement == "still" else 0.05
-    objects = place(rng, plan, cast, margin)
+    objects = _place(rng, plan, cast, margin)
     if objects is None:
         return None
     for _ in range(num_distractors):
-        extra = draw_distractor(rng, objects, rules, is_train=split == "train")
-        placed = place_distractor(rng, plan, objects, extra, margin)
-        # A crowded scene simply has fewer distractors.
-        objects = objects if placed is None else [*objects, placed]
+        objects = _with_distractor(rng, plan, objects, rules, margin, is_train=split == "train")
     return Scene(
         split=split,
         index=index,
@@ -123,6 +124,57 @@ def _attempt(
     )
 
 
+def _draw_cast(rng: np.random.Generator, plan: Plan, rules: HeldOut, *, is_train: bool) -> list[SceneObject]:
+    """Return the described objects, still without places."""
+    cast: list[SceneObject] = []
+    for place in range(plan.num_objects):
+        actions = tuple(event.action for event in plan.events if event.actor == place)
+        implied = tuple(
+            f"moves {direction_name(event.dx, event.dy)}" for event in plan.events if event.action == "hits"
+        )
+        taken = {(item.color, item.shape) for item in cast}
+        while True:
+            color, shape = pick(rng, tuple(COLORS)), pick(rng, SHAPES)
+            if (color, shape) in taken or (shape in ROUND_SHAPES and "spins" in actions):
+                continue
+            is_held_out = rules.is_hit_by(color, shape, actions + implied)
+            if is_train and is_held_out:
+                continue
+            if is_train or place > 0 or rules.is_hit_by(color, shape, actions):
+                break
+        size = pick(rng, SIZES)
+        if plan.kind in ("circle", "hit") and place == 0:
+            size = "small"
+        if "grows" in actions:
+            size = "small"
+        elif "shrinks" in actions:
+            size = "large"
+        cast.append(_draw_object(rng, color, shape, size, depth=place, is_described=True))
+    if plan.relation == "behind":
+        # The hidden object must be drawn first, and large enough that a good part of it stays in sight.
+        cast[0] = replace(cast[0], size="large", radius=uniform(rng, *_RADIUS["large"]), depth=1)
+        cast[1] = replace(cast[1], size="small", radius=uniform(rng, *_RADIUS["small"]), depth=0)
+    return cast
+
+
+def _draw_object(
+    rng: np.random.Generator, color: str, shape: str, size: str, *, depth: int, is_described: bool
+) -> SceneObject:
+    """Return an object at the origin with a random texture, radius and a slight tilt."""
+    return SceneObject(
+        color=color,
+        shape=shape,
+        size=size,
+        texture=pick(rng, (*TEXTURES, "plain", "plain")),
+        x=0.0,
+        y=0.0,
+        radius=uniform(rng, *_RADIUS[size]),
+        angle=uniform(rng, -0.12, 0.12),
+        depth=depth,
+        is_described=is_described,
+    )
+
+
 def _with_distances(rng: np.random.Generator, plan: Plan, cast: list[SceneObject]) -> tuple[Event, ...]:
     """Return the events, with the directions of circles and hits turned into displacements."""
     events = []
@@ -135,6 +187,128 @@ def _with_distances(rng: np.random.Generator, plan: Plan, cast: list[SceneObject
             event = replace(event, dx=event.dx * distance, dy=event.dy * distance)
         events.append(event)
     return tuple(events)
+
+
+def _relative_places(
+    rng: np.random.Generator, plan: Plan, cast: list[SceneObject]
+) -> list[dict[int, tuple[float, float]]]:
+    """Return groups of objects that are placed as one: for every object its start relative to the group."""
+    if plan.kind == "circle":
+        event = plan.events[0]
+        return [{1: (0.0, 0.0), 0: (event.dx, event.dy)}]
+    if plan.kind == "hit":
+        event = plan.events[0]
+        contact = 0.9 * (cast[0].radius + cast[1].radius)
+        x = -event.dx - np.sign(event.dx) * contact
+        y = -event.dy - np.sign(event.dy) * contact
+        return [{1: (0.0, 0.0), 0: (float(x), float(y))}]
+    if plan.relation in ("left of", "right of", "above", "below", "behind"):
+        along = uniform(rng, 0.42, 0.55)
+        across = uniform(rng, -0.08, 0.08)
+        if plan.relation == "behind":
+            angle = rng.uniform(0.0, 2.0 * np.pi)
+            along = 0.62 * (cast[0].radius + cast[1].radius)
+            return [{1: (0.0, 0.0), 0: (float(along * np.cos(angle)), float(along * np.sin(angle)))}]
+        x, y = {
+            "left of": (-along, across),
+            "right of": (along, across),
+            "above": (across, -along),
+            "below": (across, along),
+        }[plan.relation]
+        return [{1: (0.0, 0.0), 0: (x, y)}]
+    return [{place: (0.0, 0.0)} for place in range(len(cast))]
+
+
+def _paths(plan: Plan, objects: list[SceneObject]) -> tuple[Float64[np.ndarray, "n t 2"], Float64[np.ndarray, "n t"]]:
+    """Return the displacement and the radius of every object over the whole plan."""
+    times = np.arange(0.0, plan.duration_seconds, 1.0 / _CHECKS_PER_SECOND)
+    # The turning points of a bounce and the ends of moves are checked exactly, whatever the grid.
+    turns = [(event.start_seconds + event.end_seconds) / 2.0 for event in plan.events]
+    times = np.concatenate([times, turns, [event.end_seconds for event in plan.events]])
+    x, y = offsets(len(objects), plan.events, times)
+    radius = np.array([[item.radius] for item in objects]) * scales(len(objects), plan.events, times)
+    return np.stack([x, y], axis=-1), radius
+
+
+def _place(rng: np.random.Generator, plan: Plan, cast: list[SceneObject], margin: float) -> list[SceneObject] | None:
+    """Return the described objects with places inside the picture and apart from one another, or None."""
+    path, radius = _paths(plan, cast)
+    placed: dict[int, SceneObject] = {}
+    for group in _relative_places(rng, plan, cast):
+        members = list(group)
+        relative = np.array([group[member] for member in members])[:, None, :] + path[members]
+        others = list(placed)
+        other_path = np.array([[placed[other].x, placed[other].y] for other in others]).reshape(-1, 1, 2) + path[others]
+        wall = [event for event in plan.events if event.action == "bounces" and event.actor in members]
+        start = _free_place(
+            rng, relative, radius[members], other_path, radius[others], margin, wall[0] if wall else None
+        )
+        if start is None:
+            return None
+        for member in members:
+            placed[member] = replace(
+                cast[member],
+                x=round(float(start[0] + group[member][0]), 4),
+                y=round(float(start[1] + group[member][1]), 4),
+            )
+    return [placed[place] for place in range(len(cast))]
+
+
+def _free_place(
+    rng: np.random.Generator,
+    path: Float64[np.ndarray, "m t 2"],
+    radius: Float64[np.ndarray, "m t"],
+    other_path: Float64[np.ndarray, "n t 2"],
+    other_radius: Float64[np.ndarray, "n t"],
+    margin: float,
+    wall_event: Event | None = None,
+) -> Float64[np.ndarray, 2] | None:
+    """Return a start for a group of objects that keeps it in the picture and clear of the others, or None."""
+    low = (margin + radius[..., None] - path).max(axis=(0, 1))
+    high = (1.0 - margin - radius[..., None] - path).min(axis=(0, 1))
+    if wall_event is not None:
+        # The turning point of a bounce touches the edge of the picture.
+        side = radius[0] - path[0, :, 0] if wall_event.dx < 0 else 1.0 - radius[0] - path[0, :, 0]
+        low[0] = high[0] = side.max() if wall_event.dx < 0 else side.min()
+        if ((path[0, :, 0] + low[0] < radius[0] - 1e-6) | (path[0, :, 0] + low[0] > 1.0 - radius[0] + 1e-6)).any():
+            return None
+        if abs(path[0, np.argmin(np.abs(side - low[0])), 0] - wall_event.dx) > 0.5:
+            return None
+    if (low > high).any():
+        return None
+    candidates = rng.uniform(low, high, size=(_NUM_CANDIDATES, 2))
+    if len(other_path) == 0:
+        return candidates[0]
+    gaps = candidates[:, None, None, None, :] + path[None, :, None] - other_path[None, None]
+    limits = _CLEARANCE * (radius[:, None] + other_radius[None])
+    is_free = (np.hypot(gaps[..., 0], gaps[..., 1]) >= limits).all(axis=(1, 2, 3))
+    return candidates[np.argmax(is_free)] if is_free.any() else None
+
+
+def _with_distractor(
+    rng: np.random.Generator,
+    plan: Plan,
+    objects: list[SceneObject],
+    rules: HeldOut,
+    margin: float,
+    *,
+    is_train: bool,
+) -> list[SceneObject]:
+    """Return the objects and one more that rests and goes unmentioned, if there is room for it."""
+    taken = {(item.color, item.shape) for item in objects}
+    while True:
+        color, shape = pick(rng, tuple(COLORS)), pick(rng, SHAPES)
+        if (color, shape) not in taken and not (is_train and rules.is_hit_by(color, shape, ())):
+            break
+    extra = _draw_object(
+        rng, color, shape, pick(rng, ("small", "small", "large")), depth=len(objects), is_described=False
+    )
+    path, radius = _paths(plan, [*objects, extra])
+    starts = np.array([[item.x, item.y] for item in objects])[:, None, :]
+    place = _free_place(rng, path[-1:], radius[-1:], starts + path[:-1], radius[:-1], margin)
+    if place is None:
+        return objects
+    return [*objects, replace(extra, x=round(float(place[0]), 4), y=round(float(place[1]), 4))]
 
 
 def _draw_camera(rng: np.random.Generator, *, is_still: bool) -> Camera:
