@@ -17,7 +17,12 @@ def brute_force_rank(row, right, rule):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 10_000), st.sampled_from(["pessimistic", "optimistic", "expected"]))
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(0, 10_000),
+    st.sampled_from(["pessimistic", "optimistic", "expected"]),
+)
 def test_ranks_are_brute_force(queries, gallery, seed, rule):
     generator = np.random.default_rng(seed)
     scores = generator.integers(0, 4, size=(queries, gallery)).astype(float)

@@ -68,7 +68,9 @@ def test_every_recipe_runs(name, corpus, tmp_path):
 
 def test_training_learns_its_batch(corpus, tmp_path):
     experiment = shrunk(shapes(), corpus)
-    training = replace(experiment.training, num_steps=40, optimizer=replace(experiment.training.optimizer, learning_rate=3e-3))
+    training = replace(
+        experiment.training, num_steps=40, optimizer=replace(experiment.training.optimizer, learning_rate=3e-3)
+    )
     experiment = replace(experiment, training=training, video_warm_start=StageConfig(), text_warm_start=StageConfig())
     Pretraining(experiment, tmp_path, quiet=True).run()
     rows = [json.loads(line) for line in (tmp_path / "pretraining" / "log.jsonl").read_text().splitlines()]

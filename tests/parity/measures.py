@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from golden import Golden
 
 from clover.evaluation.metrics import both_directions, ranks, retrieval_metrics
+from golden import Golden
 
 
 def _agrees(metrics, expected: dict) -> None:

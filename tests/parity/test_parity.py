@@ -1,11 +1,11 @@
 """Every golden file, by its kind; a file of unknown kind fails."""
 
 import components
+import measures
 import pytest
 import recognizers
 
 import golden
-import measures
 
 BY_KIND = {
     "swin": components.swin,

@@ -33,11 +33,7 @@ def corpus(tmp_path_factory):
 
 
 def content(folder):
-    return {
-        path.relative_to(folder): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_everything_can_be_read_back(corpus):
