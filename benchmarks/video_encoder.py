@@ -10,8 +10,7 @@ import statistics
 
 import torch
 import torch.nn.functional as F
-from common import arguments, device_name, finish, interleaved
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clover.modeling.initialise import initialise
@@ -24,6 +23,7 @@ from clover.modeling.video_swin import (
     join_windows,
     split_windows,
 )
+from common import arguments, device_name, finish, interleaved
 
 
 def plain_attention(block: SwinBlock, tokens: Tensor) -> Tensor:

@@ -91,6 +91,19 @@ def test_killed_and_resumed(corpus, tmp_path):
     assert left == content(corpus)
 
 
+def test_workers_end_with_a_killed_parent(tmp_path):
+    code = (
+        "from pathlib import Path; from clover.data.shapes.corpus import *;"
+        f"write_corpus(Path({str(tmp_path / 'c')!r}), ShapesConfig(num_videos=2000, size=64), num_processes=2)"
+    )
+    # The workers inherit this pipe, so its end is reached only once all of them are gone.
+    writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    while writer.poll() is None and not list(tmp_path.rglob("*.mp4")):
+        time.sleep(0.01)
+    writer.kill()
+    assert writer.communicate(timeout=30) == (b"", None)
+
+
 def test_broken_rows_are_named(tmp_path):
     write_corpus(tmp_path / "c", ShapesConfig(num_videos=3, size=64), num_processes=1)
     path = tmp_path / "c" / "test.jsonl"

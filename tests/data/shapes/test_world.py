@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from clover.data.shapes.captions import captions, labels, paragraph
-from clover.data.shapes.questions import choice, cloze, questions
+from clover.data.shapes.choices import choice
+from clover.data.shapes.questions import cloze, questions
 from clover.data.shapes.rendering import render
 from clover.data.shapes.sampling import ShapesConfig, sample_scene
 from clover.data.shapes.splits import held_out
@@ -139,17 +140,36 @@ def test_no_answer_dominates(scenes):
     assert answers.most_common(1)[0][1] < 0.2 * answers.total()
 
 
-def test_choices_have_one_right_option_and_four_near_misses(scenes):
-    for scene in scenes["train"][:100]:
+def words_of(text):
+    return text.replace(" an ", " a ").removeprefix("an ").removeprefix("a ").split()
+
+
+def test_choices_have_one_right_option_and_four_that_differ_in_the_same_place(scenes):
+    for scene in scenes["train"][:200]:
         options, label = choice(scene, CONFIG.seed)
         assert len(options) == len(set(options)) == 5
-        right = options[label].split()
-        for place, option in enumerate(options):
-            if place != label:
-                words = option.replace(" an ", " a ").split()
-                assert abs(len(words) - len(right)) <= 2
         described = Counter(item.color for item in scene.objects if item.is_described)
-        assert Counter(word.strip(",") for word in right if word.strip(",") in COLORS) == described
+        described += Counter(item.shape for item in scene.objects if item.is_described)
+        texts = [[SYNONYMS.get(word.strip(","), word.strip(",")) for word in words_of(text)] for text in options]
+        named = [Counter(word for word in words if word in COLORS or word in SHAPES) for words in texts]
+        assert named[label] == described
+        if named.count(described) == 1:
+            differing = [sum(one != other for one, other in zip(words, texts[label], strict=True)) for words in texts]
+            assert differing == [int(place != label) for place in range(5)]
+        else:
+            assert named == 5 * [described]
+
+
+def test_choices_cannot_be_guessed_from_the_options(scenes):
+    """The option that shares most words with the others is right no more often than by chance (0.2)."""
+    right = 0.0
+    for scene in scenes["train"]:
+        options, label = choice(scene, CONFIG.seed)
+        bags = [set(words_of(text)) for text in options]
+        shared = [sum(len(bag & other) for other in bags) for bag in bags]
+        best = [place for place, value in enumerate(shared) if value == max(shared)]
+        right += (label in best) / len(best)
+    assert right / len(scenes["train"]) < 0.3
 
 
 def test_blanks_have_one_mask_and_its_word(scenes):

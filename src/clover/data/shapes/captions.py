@@ -73,7 +73,11 @@ class Speaker:
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
     """One sentence about everything that the described objects do."""
-    speaker = Speaker(rng, says_details=bool(rng.uniform() < 0.6))
+    return tell(scene, Speaker(rng, says_details=bool(rng.uniform() < 0.6)))
+
+
+def tell(scene: Scene, speaker: Speaker) -> str:
+    """One sentence about everything that the described objects do, in the words of one speaker."""
     return _BY_KIND[scene.kind](scene, speaker)
 
 

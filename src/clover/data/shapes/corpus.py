@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from clover.data.shapes.captions import captions, labels, moments, paragraph
-from clover.data.shapes.questions import choice, cloze, questions
+from clover.data.shapes.choices import choice
+from clover.data.shapes.questions import cloze, questions
 from clover.data.shapes.rendering import render
 from clover.data.shapes.sampling import ShapesConfig, sample_scene
 from clover.data.shapes.splits import held_out
@@ -97,12 +99,24 @@ def _render_all(
             yield _make_chunk(folder, config, chunk)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_processes, len(chunks)), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(num_processes, len(chunks)), mp_context=context, initializer=_end_with_parent) as pool:
         try:
             yield from pool.map(_make_chunk, [folder] * len(chunks), [config] * len(chunks), chunks)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when its parent does; a killed parent would leave it waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def wait() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=wait, daemon=True).start()
 
 
 def _make_chunk(folder: Path, config: ShapesConfig, jobs: list[tuple[str, int]]) -> list[Rows]:

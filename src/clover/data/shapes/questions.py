@@ -1,9 +1,9 @@
-"""Scene graph to questions with exact answers: open-ended, multiple choice, fill-in-the-blank."""
+"""Scene graph to questions with exact answers: open-ended and fill-in-the-blank."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,10 +13,8 @@ from clover.data.shapes.scene import Event, Scene, SceneObject
 from clover.data.shapes.vocabulary import (
     COLORS,
     COUNTED_ACTIONS,
-    DIRECTIONS,
     MOVES,
     NUMBERS,
-    ROUND_SHAPES,
     SHAPES,
     TEXTURES,
 )
@@ -178,52 +176,6 @@ def questions(scene: Scene, seed: int) -> list[Question]:
     rest = [question for question in rest if question.type != "is there"]
     chosen += [rest[place] for place in rng.permutation(len(rest))]
     return chosen[:NUM_QUESTIONS]
-
-
-def choice(scene: Scene, seed: int) -> tuple[list[str], int]:
-    """Five captions, one of them true, the others true but for one word; and the place of the true one."""
-    rng = generator(seed, scene.split, scene.index, "choices")
-    state = rng.bit_generator.state
-    right = caption(scene, rng)
-    wrong: list[str] = []
-    for changed in _changed_scenes(scene, rng):
-        twin = np.random.default_rng(0)
-        twin.bit_generator.state = state
-        text = caption(changed, twin)
-        if text != right and text not in wrong:
-            wrong.append(text)
-        if len(wrong) == 4:
-            break
-    place = int(rng.integers(5))
-    return [*wrong[:place], right, *wrong[place:]], place
-
-
-def _changed_scenes(scene: Scene, rng: np.random.Generator) -> list[Scene]:
-    """Scenes that differ in one colour, shape or action of a described object, in random order."""
-    changed: list[Scene] = []
-    for place, item in enumerate(scene.objects):
-        if item.is_described:
-            changed += [
-                _with_object(scene, place, replace(item, color=color)) for color in COLORS if color != item.color
-            ]
-            others = [shape for shape in SHAPES if shape != item.shape]
-            if any(event.action == "spins" for event in scene.events_of(place)):
-                others = [shape for shape in others if shape not in ROUND_SHAPES]
-            changed += [_with_object(scene, place, replace(item, shape=shape)) for shape in others]
-    for number, event in enumerate(scene.events):
-        if event.action in MOVES:
-            for direction in DIRECTIONS:
-                if event.action != f"moves {direction}":
-                    changed += 3 * [_with_event(scene, number, replace(event, action=f"moves {direction}"))]
-    return [changed[place] for place in rng.permutation(len(changed))]
-
-
-def _with_object(scene: Scene, place: int, item: SceneObject) -> Scene:
-    return replace(scene, objects=(*scene.objects[:place], item, *scene.objects[place + 1 :]))
-
-
-def _with_event(scene: Scene, place: int, event: Event) -> Scene:
-    return replace(scene, events=(*scene.events[:place], event, *scene.events[place + 1 :]))
 
 
 def cloze(scene: Scene, seed: int) -> tuple[str, str] | None:
