@@ -111,7 +111,10 @@ class Pretraining:
         )
 
     def _warm_start_video(self, resume: bool) -> None:
-        """Teach the video encoder to name what training videos show, with a classifier that is thrown away."""
+        """Teach the video encoder to name what training videos show, with a classifier that is thrown away.
+
+        A label counts as seen where its best token sees it: the mean over tokens drowns small objects.
+        """
         stage = self.experiment.video_warm_start
         if not stage.num_steps:
             return
@@ -130,7 +133,7 @@ class Pretraining:
 
         def losses(batch: tuple[Tensor, Tensor], _: int) -> Losses:
             tokens = self.network.video_tokens(batch[0])
-            loss = label_loss(classifier(tokens.mean(dim=(1, 2, 3))), batch[1])
+            loss = label_loss(classifier(tokens).amax(dim=(1, 2, 3)), batch[1])
             return Losses(terms={"labels": loss}, total=loss)
 
         module = nn.ModuleList([self.network.video_encoder, classifier])

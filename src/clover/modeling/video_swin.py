@@ -42,6 +42,9 @@ class VideoEncoderConfig:
     """Position bias of a window clipped by a small feature map: `exact` uses the true distances, `published`
     the first rows and columns of the full window's table as the authors' code does. They agree where only
     time is clipped, that is for every 224-pixel input."""
+    initial_position_bias: Literal["published", "local"] = "published"
+    """Fresh position bias: small noise as published, or every head looking at one neighbour (`local_position_bias`),
+    which short runs from nothing need: a bias of 0.02 takes thousands of steps to tell near from far."""
     norm_epsilon: float = 1e-5
     """Epsilon of every LayerNorm."""
 
@@ -87,6 +90,21 @@ def clipped_position_index(full: Size, used: Size, rule: str) -> Int[Tensor, "n 
     t, h, w = (axis.flatten() for axis in axes)
     places = (t * full[1] + h) * full[2] + w
     return relative_position_index(full)[places][:, places].contiguous()
+
+
+_NEIGHBOURS = ((0, 0, 1), (0, 0, -1), (0, 1, 0), (0, -1, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 1), (0, -1, -1))
+
+
+def local_position_bias(window: Size, num_heads: int) -> Float[Tensor, "distances n"]:
+    """A bias table with which attention starts like a convolution (the idea of d'Ascoli et al., ConViT, 2021).
+
+    Head ``i`` prefers neighbour ``i`` of eight (right, left, below, above, later, earlier, two diagonals, then from
+    the start again): minus the squared distance from it, at least -8.
+    """
+    axes = torch.meshgrid(*(torch.arange(1 - extent, extent) for extent in window), indexing="ij")
+    distances = torch.stack(axes, dim=-1).flatten(0, 2)
+    preferred = torch.tensor([_NEIGHBOURS[head % len(_NEIGHBOURS)] for head in range(num_heads)])
+    return -(distances[:, None] - preferred).square().sum(dim=-1).clamp(max=8).float()
 
 
 @lru_cache(maxsize=64)
@@ -136,8 +154,11 @@ class WindowAttention(nn.Module):
 
     @torch.no_grad()
     def reset_own_parameters(self) -> None:
-        """Swin's initial position bias."""
-        nn.init.trunc_normal_(self.position_bias, std=0.02)
+        """Swin's initial position bias, or the local one."""
+        if self.config.initial_position_bias == "local":
+            self.position_bias.copy_(local_position_bias(self.config.window, self.num_heads))
+        else:
+            nn.init.trunc_normal_(self.position_bias, std=0.02)
 
     def _bias(self, size: Size, window: Size, shift: Size) -> Float[Tensor, "windows_or_1 n l l"]:
         index = clipped_position_index(self.config.window, window, self.config.clipped_window_bias)
