@@ -33,5 +33,5 @@ def corpus(arguments: Sequence[str]) -> None:
         raise ConfigError(f"unknown corpus {arguments[0] if arguments else ''!r}; there is one: shapes")
     options = parse(CorpusOptions, arguments[1:], command="corpus shapes")
     with progress("writing videos") as report:
-        write_corpus(Path(options.folder), options.shapes, progress=report)
-    print(f"corpus: {options.folder}")
+        num_written = write_corpus(Path(options.folder), options.shapes, progress=report)
+    print(f"corpus: {options.folder}" + ("" if num_written else " (it was complete; nothing was written)"))

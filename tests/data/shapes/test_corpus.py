@@ -1,6 +1,7 @@
 """The corpus on disk: the same whatever the number of processes, resumed, and read back with clear errors."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,11 +62,20 @@ def test_number_of_processes_changes_nothing(corpus, tmp_path):
 def test_a_complete_corpus_is_left_alone_and_another_is_refused(corpus):
     before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
     calls = []
-    write_corpus(corpus, SMALL, progress=lambda done, total: calls.append((done, total)))
+    assert write_corpus(corpus, SMALL, progress=lambda done, total: calls.append((done, total))) == 0
     assert calls == [(20, 20)]
     assert before == {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
-    with pytest.raises(DataError, match="other settings"):
+    with pytest.raises(DataError, match=r"other settings \(seed 0, not 1\)"):
         write_corpus(corpus, ShapesConfig(num_videos=20, size=64, seed=1))
+
+
+def test_what_was_deleted_or_emptied_is_written_again(corpus, tmp_path):
+    shutil.copytree(corpus, tmp_path / "c")
+    (tmp_path / "c/videos/train/000003.mp4").unlink()
+    (tmp_path / "c/videos/test/000000.mp4").write_bytes(b"")
+    (tmp_path / "c/train_questions.jsonl").unlink()
+    assert write_corpus(tmp_path / "c", SMALL, num_processes=1) == 3
+    assert content(tmp_path / "c") == content(corpus)
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):

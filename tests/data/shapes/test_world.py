@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from clover.data.shapes.captions import captions, labels, paragraph
-from clover.data.shapes.choices import choice
+from clover.data.shapes.choices import choice, transition
 from clover.data.shapes.questions import cloze, questions
 from clover.data.shapes.rendering import render
 from clover.data.shapes.sampling import ShapesConfig, sample_scene
 from clover.data.shapes.splits import held_out
-from clover.data.shapes.vocabulary import ACTIONS, ANSWERS, COLORS, MOVES, SHAPES
+from clover.data.shapes.vocabulary import ACTIONS, ANSWERS, COLORS, MOVES, RESIZING_ACTIONS, SHAPES
 from clover.errors import ConfigError
 
 CONFIG = ShapesConfig()
@@ -125,14 +125,33 @@ def test_answers_are_right(scenes):
                 color, shape = row.question.removeprefix("is there a ").rstrip("?").split()
                 there = any((item.color, item.shape) == (color, shape) for item in scene.objects)
                 assert row.answer == ("yes" if there else "no")
+            elif row.type == "relative place":
+                places = [row.question.index(f"{item.color} {item.shape}") for item in scene.objects[:2]]
+                assert places == sorted(places)
+                assert [relation.kind for relation in scene.relations] == [row.answer]
+            elif row.type == "faster":
+                ways = {
+                    place: sum(abs(event.dx) + abs(event.dy) for event in scene.events_of(place)) for place in (0, 1)
+                }
+                fast, slow = sorted(ways, key=ways.get, reverse=True)
+                assert row.answer in (scene.objects[fast].shape, scene.objects[slow].color)
+            elif row.type == "before and after":
+                names = [
+                    f"{scene.objects[event.actor].color} {scene.objects[event.actor].shape}" for event in scene.events
+                ]
+                actor = min((0, 1), key=lambda place: row.question.index(names[place]))
+                assert row.answer == scene.events[actor].action
+                assert (" before " in row.question) == (actor == 0)
             elif row.type in ("action", "last", "transition"):
                 actor = next(
                     place
                     for place, item in enumerate(scene.objects)
                     if f"{item.color} {item.shape}" in row.question and scene.events_of(place)
                 )
-                assert scene.events_of(actor)[-1].action == row.answer
-    assert len(kinds) >= 11
+                event = scene.events_of(actor)[0 if " before " in row.question else -1]
+                assert event.action == row.answer
+    assert len(kinds) >= 15
+    assert min(kinds.values()) >= 3
 
 
 def test_no_answer_dominates(scenes):
@@ -170,6 +189,30 @@ def test_choices_cannot_be_guessed_from_the_options(scenes):
         best = [place for place, value in enumerate(shared) if value == max(shared)]
         right += (label in best) / len(best)
     assert right / len(scenes["train"]) < 0.3
+
+
+def test_transitions_are_right_and_no_wrong_answer_is_impossible(scenes):
+    answers, offered = Counter(), Counter()
+    for scene in scenes["train"]:
+        made = transition(scene, CONFIG.seed)
+        if made is None:
+            continue
+        question, options, label = made
+        events = scene.events_of(0)
+        asked, answer = (events[1], events[0]) if " before " in question else (events[-2], events[-1])
+        assert f"it {asked.action}" in question
+        assert options[label] == answer.action
+        assert len(set(options)) == 5
+        assert not (asked.action in RESIZING_ACTIONS and set(options) & set(RESIZING_ACTIONS))
+        answers[answer.action] += 1
+        offered.update(options)
+    assert answers.total() > 50
+    assert set(offered) == set(answers)
+
+
+def test_every_kind_of_word_is_blanked(scenes):
+    words = {row[1] for scene in scenes["train"] if (row := cloze(scene, CONFIG.seed)) is not None}
+    assert {*COLORS, *SHAPES, "striped", "left", "up", "spins", "vanishes", "twice", "three"} <= words
 
 
 def test_blanks_have_one_mask_and_its_word(scenes):

@@ -49,13 +49,17 @@ class Speaker:
     rng: np.random.Generator
     says_details: bool
 
+    def word(self, synonyms: tuple[str, ...]) -> str:
+        """One of several words for the same."""
+        return pick(self.rng, synonyms)
+
     def noun(self, item: SceneObject, *, article: str = "a") -> str:
         """A noun phrase: always colour and shape, sometimes size and texture."""
-        words = [item.color, pick(self.rng, SHAPE_WORDS.get(item.shape, (item.shape,)))]
+        words = [item.color, self.word(SHAPE_WORDS.get(item.shape, (item.shape,)))]
         if item.texture != "plain" and self.says_details:
             words.insert(0, item.texture)
         if self.says_details and self.rng.uniform() < 0.5:
-            words.insert(0, pick(self.rng, SIZE_WORDS[item.size]))
+            words.insert(0, self.word(SIZE_WORDS[item.size]))
         if article == "a" and words[0][0] in "aeiou":
             article = "an"
         return " ".join([article, *words])
@@ -64,11 +68,19 @@ class Speaker:
         """What one object does, with the number of repetitions where it counts."""
         if event.action in MOVES:
             direction = event.action.removeprefix("moves ")
-            return f"{pick(self.rng, MOVE_VERBS)} {pick(self.rng, SIDEWAYS[direction])}"
-        verb = pick(self.rng, VERBS[event.action])
+            return f"{self.word(MOVE_VERBS)} {self.word(SIDEWAYS[direction])}"
+        verb = self.word(VERBS[event.action])
         if event.action in COUNTED_ACTIONS and (event.count > 1 or self.rng.uniform() < 0.5):
             return f"{verb} {TIMES[event.count]}"
         return verb
+
+
+class PlainSpeaker(Speaker):
+    """A speaker who has one word for each thing, so that a blanked word can be only one."""
+
+    def word(self, synonyms: tuple[str, ...]) -> str:
+        """The first word of several."""
+        return synonyms[0]
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
@@ -117,7 +129,7 @@ def _race(scene: Scene, speaker: Speaker) -> str:
 
 
 def _beside(scene: Scene, speaker: Speaker) -> str:
-    relation = pick(speaker.rng, RELATION_WORDS[scene.relations[0].kind])
+    relation = speaker.word(RELATION_WORDS[scene.relations[0].kind])
     actor, landmark = speaker.noun(scene.objects[0]), speaker.noun(scene.objects[1])
     verb = speaker.verb(scene.events[0])
     return pick(speaker.rng, (f"{actor} {relation} {landmark} {verb}", f"{actor} {verb} {relation} {landmark}"))
@@ -131,7 +143,7 @@ def _pair(scene: Scene, speaker: Speaker) -> str:
     }[scene.kind]
     if speaker.rng.uniform() < 0.3:
         return f"{target} {passive} {actor}"
-    return f"{actor} {pick(speaker.rng, active)} {target}"
+    return f"{actor} {speaker.word(active)} {target}"
 
 
 _BY_KIND = {

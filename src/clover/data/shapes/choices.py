@@ -1,8 +1,8 @@
-"""Scene graph to multiple choice: five sentences that differ in one place, one of them true.
+"""Scene graph to multiple choice: five sentences that differ in one place, or five answers about what comes when.
 
-All five differ in the same place and in nothing else, so no option is more typical of the five than another: without
-the video there is nothing to tell the right one by. (Were every wrong option the right one with a change of its own,
-the right one would be the option that resembles all others.)
+All five sentences differ in the same place and in nothing else, so no option is more typical of the five than another:
+without the video there is nothing to tell the right one by. (Were every wrong option the right one with a change of its
+own, the right one would be the option that resembles all others.)
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from clover.data.shapes.captions import Speaker, tell
 from clover.data.shapes.draws import generator, pick
+from clover.data.shapes.questions import Witness, third
 from clover.data.shapes.scene import Event, Scene, SceneObject
 from clover.data.shapes.splits import held_out, shown_actions
 from clover.data.shapes.vocabulary import COLORS, COUNTED_ACTIONS, MOVES, RESIZING_ACTIONS, ROUND_SHAPES, SHAPES
@@ -66,6 +67,34 @@ def choice(scene: Scene, seed: int) -> tuple[list[str], int]:
             break
     order = rng.permutation(NUM_OPTIONS)
     return [options[position] for position in order], int(np.argmin(order))
+
+
+def transition(scene: Scene, seed: int) -> tuple[str, list[str], int] | None:
+    """What an object does before or after something else it does: question, five actions, place of the true one.
+
+    None where one object does not do two things, or cannot be named. The wrong ones are what it could have done there:
+    other actions of the same video first of all.
+    """
+    name = Witness(scene).name(scene.objects[0])
+    events = scene.events_of(0)
+    if scene.kind != "sequence" or name is None:
+        return None
+    rng = generator(seed, scene.split, scene.index, "transitions")
+    asked, answer, when = pick(rng, ((events[-2], events[-1], "after"), (events[1], events[0], "before")))
+    impossible = {answer.action, asked.action}
+    if impossible & set(RESIZING_ACTIONS):
+        impossible |= set(RESIZING_ACTIONS)
+    possible = [action for action in _SWAPPED_ACTIONS if action not in impossible]
+    done = [event.action for event in events if event.action in possible]
+    other = [action for action in possible if action not in done]
+    other = [action for action in other if _may_be_said(scene, scene.objects[0], (action,), seed)]
+    wrong = [*done, *(other[place] for place in rng.permutation(len(other)))][: NUM_OPTIONS - 1]
+    if answer.action not in _SWAPPED_ACTIONS or len(wrong) < NUM_OPTIONS - 1:
+        return None
+    options = [answer.action, *wrong]
+    order = rng.permutation(NUM_OPTIONS)
+    question = f"what does the {name} do {when} it {third(asked)}?"
+    return question, [options[position] for position in order], int(np.argmin(order))
 
 
 def _word_options(scene: Scene, place: int, name: str, rng: np.random.Generator, seed: int, details: bool) -> list[str]:

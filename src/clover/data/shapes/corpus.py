@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from clover.data.shapes.captions import captions, labels, moments, paragraph
-from clover.data.shapes.choices import choice
+from clover.data.shapes.choices import choice, transition
 from clover.data.shapes.questions import cloze, questions
 from clover.data.shapes.rendering import render
 from clover.data.shapes.sampling import ShapesConfig, sample_scene
+from clover.data.shapes.scene import video_name
 from clover.data.shapes.splits import held_out
 from clover.data.shapes.vocabulary import SPLITS
 from clover.data.video_writer import write_video
@@ -49,8 +50,10 @@ def write_corpus(
     *,
     progress: Callable[[int, int], None] | None = None,
     num_processes: int | None = None,
-) -> None:
-    """Write videos and annotations; what an interrupted call left is kept, a complete corpus is left alone.
+) -> int:
+    """Write videos and annotations; what is there is kept, a complete corpus is left alone.
+
+    What an interrupted call did not reach, and what was deleted or emptied since, is written.
 
     Args:
         folder: Where to write.
@@ -58,18 +61,24 @@ def write_corpus(
         progress: Called with (videos done, videos).
         num_processes: Processes that render; None takes one per core.
 
+    Returns:
+        How many files were missing; 0 means that the corpus was complete.
+
     Raises:
         DataError: the folder holds something else, or a corpus of other settings.
         WriteError: the folder cannot be written.
     """
     folder = Path(folder)
     settings = {**_FORMAT, "config": asdict(config)}
-    if _is_complete(folder, settings):
-        if progress is not None:
-            progress(config.num_videos, config.num_videos)
-        return
-    _claim(folder, settings)
     jobs = [(split, index) for split, count in config.num_videos_per_split.items() for index in range(count)]
+    is_finished = _is_finished(folder, settings)
+    num_missing = _num_missing(folder, jobs)
+    if is_finished and not num_missing:
+        if progress is not None:
+            progress(len(jobs), len(jobs))
+        return 0
+    if not is_finished:
+        _claim(folder, settings)
     for split in SPLITS:
         (folder / "videos" / split).mkdir(parents=True, exist_ok=True)
     chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
@@ -88,6 +97,18 @@ def write_corpus(
     summary = {**settings, "splits": config.num_videos_per_split, "held_out": held_out(config.seed).to_json()}
     write_text(folder / "corpus.json", json.dumps(summary, indent=2) + "\n")
     (folder / ".unfinished.json").unlink(missing_ok=True)
+    return num_missing
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _num_missing(folder: Path, jobs: list[tuple[str, int]]) -> int:
+    """Videos that are not there or empty, and annotation files that are not there (an empty one may be right)."""
+    annotations = [folder / f"{split}{kind}.jsonl" for split in SPLITS for kind in _KINDS]
+    num_videos = sum(not _is_there(folder / video_name(*job)) for job in jobs)
+    return num_videos + sum(not path.is_file() for path in annotations)
 
 
 def _render_all(
@@ -127,7 +148,7 @@ def make_video(folder: Path, config: ShapesConfig, split: str, index: int) -> Ro
     """Write one video unless it is there, and return its lines of the annotation files."""
     scene = sample_scene(config, split, index)
     path = folder / scene.video
-    if not path.exists():
+    if not _is_there(path):
         write_video(
             path,
             render(scene),
@@ -138,6 +159,10 @@ def make_video(folder: Path, config: ShapesConfig, split: str, index: int) -> Ro
         )
     video = {"video": scene.video}
     options, label = choice(scene, config.seed)
+    choices = [{"type": "sentence", "question": "", "options": options, "label": label}]
+    order = transition(scene, config.seed)
+    if order is not None:
+        choices.append({"type": "transition", "question": order[0], "options": order[1], "label": order[2]})
     blank = cloze(scene, config.seed)
     described = {
         "captions": captions(scene, config.seed),
@@ -152,24 +177,30 @@ def make_video(folder: Path, config: ShapesConfig, split: str, index: int) -> Ro
     return {
         "": [video | described],
         "_questions": [video | asdict(question) for question in questions(scene, config.seed)],
-        "_choices": [video | {"question": "", "options": options, "label": label}],
+        "_choices": [video | row for row in choices],
         "_cloze": [] if blank is None else [video | {"question": blank[0], "answer": blank[1]}],
         "_scenes": [video | asdict(scene)],
     }
 
 
-def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether this very corpus is there and complete.
+def _is_finished(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether this very corpus was once written to its end.
 
     Raises:
-        DataError: there is a complete corpus of other settings.
+        DataError: there is a corpus of other settings.
     """
     if not (folder / "corpus.json").is_file():
         return False
     there = read_summary(folder)
     if {name: there.get(name) for name in settings} != settings:
-        raise DataError(f"{folder} holds a corpus of other settings ({there.get('config')}); choose another folder")
+        raise _other_settings(folder, there, settings)
     return True
+
+
+def _other_settings(folder: Path, there: dict[str, Any], asked: dict[str, Any]) -> DataError:
+    found, wanted = there.get("config") or {}, asked["config"]
+    differing = [f"{name} {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value]
+    return DataError(f"{folder} holds a corpus of other settings ({'; '.join(differing)}); choose another folder")
 
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
@@ -182,10 +213,9 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; choose another folder")
     if note.is_file():
-        if json.loads(note.read_text(encoding="utf-8")) != settings:
-            raise DataError(
-                f"{folder} holds an unfinished corpus of other settings; remove it or choose another folder"
-            )
+        there = json.loads(note.read_text(encoding="utf-8"))
+        if there != settings:
+            raise _other_settings(folder, there, settings)
     elif folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty and holds no corpus; choose another folder")
     write_text(note, json.dumps(settings))

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clover.data.shapes.captions import caption
+from clover.data.shapes.captions import PlainSpeaker, tell
 from clover.data.shapes.draws import generator, pick
 from clover.data.shapes.scene import Event, Scene, SceneObject
 from clover.data.shapes.vocabulary import (
     COLORS,
     COUNTED_ACTIONS,
+    DIRECTIONS,
     MOVES,
     NUMBERS,
+    PLACES,
     SHAPES,
     TEXTURES,
+    TIMES,
 )
 
 NUM_QUESTIONS = 6
@@ -92,8 +95,10 @@ def _actions(witness: Witness, rng: np.random.Generator) -> list[Question]:
             first, last = events[0].action, events[-1].action
             made.append(Question(type="first", question=f"what does the {name} do first?", answer=first))
             made.append(Question(type="last", question=f"what does the {name} do last?", answer=last))
-            after = f"what does the {name} do after it {_third(events[-2])}?"
+            after = f"what does the {name} do after it {third(events[-2])}?"
             made.append(Question(type="transition", question=after, answer=last))
+            before = f"what does the {name} do before it {third(events[1])}?"
+            made.append(Question(type="transition", question=before, answer=first))
     return made
 
 
@@ -102,7 +107,7 @@ def _who(witness: Witness, rng: np.random.Generator) -> list[Question]:
     for item, events in witness.acting():
         for event in events:
             if sum(other.action == event.action for other in witness.scene.events) == 1:
-                verb = _third(event)
+                verb = third(event)
                 made.append(Question(type="who", question=f"which object {verb}?", answer=item.shape))
                 made.append(Question(type="who", question=f"what color is the object that {verb}?", answer=item.color))
     return made
@@ -134,13 +139,38 @@ def _where(witness: Witness, rng: np.random.Generator) -> list[Question]:
 def _order(witness: Witness, rng: np.random.Generator) -> list[Question]:
     if witness.scene.kind != "in turn":
         return []
-    first, second = (witness.scene.objects[event.actor] for event in witness.scene.events)
-    if first.shape == second.shape or first.color == second.color:
-        return []
-    return [
-        Question(type="what first", question="which object acts first?", answer=first.shape),
-        Question(type="what first", question="what color is the object that acts last?", answer=second.color),
-    ]
+    events = witness.scene.events
+    first, second = (witness.scene.objects[event.actor] for event in events)
+    made = []
+    if first.shape != second.shape and first.color != second.color:
+        made += [
+            Question(type="what first", question="which object acts first?", answer=first.shape),
+            Question(type="what first", question="what color is the object that acts last?", answer=second.color),
+        ]
+    name, other = witness.name(first), witness.name(second)
+    if name and other:
+        before = f"what does the {name} do before the {other} {third(events[1])}?"
+        after = f"what does the {other} do after the {name} {third(events[0])}?"
+        made.append(Question(type="before and after", question=before, answer=events[0].action))
+        made.append(Question(type="before and after", question=after, answer=events[1].action))
+    return made
+
+
+def _relations(witness: Witness, rng: np.random.Generator) -> list[Question]:
+    """Relative place and relative speed; both hold during the whole video."""
+    made = []
+    for relation in witness.scene.relations:
+        first, second = witness.scene.objects[relation.first], witness.scene.objects[relation.second]
+        name, other = witness.name(first), witness.name(second)
+        if relation.kind in PLACES and name and other:
+            asked = f"where is the {name} relative to the {other}?"
+            made.append(Question(type="relative place", question=asked, answer=relation.kind))
+        if relation.kind == "faster than" and first.shape != second.shape:
+            made.append(Question(type="faster", question="which object moves faster?", answer=first.shape))
+        if relation.kind == "faster than" and first.color != second.color:
+            asked = "what color is the object that moves slower?"
+            made.append(Question(type="faster", question=asked, answer=second.color))
+    return made
 
 
 def _yes_no(witness: Witness, rng: np.random.Generator) -> list[Question]:
@@ -153,10 +183,10 @@ def _yes_no(witness: Witness, rng: np.random.Generator) -> list[Question]:
     return [Question(type="is there", question=f"is there a {color} {shape}?", answer="no")]
 
 
-_MAKERS: tuple[Maker, ...] = (_attributes, _actions, _who, _counts, _where, _order, _yes_no)
+_MAKERS: tuple[Maker, ...] = (_attributes, _actions, _who, _counts, _where, _order, _relations, _yes_no)
 
 
-def _third(event: Event) -> str:
+def third(event: Event) -> str:
     """The verb after "it"; what needs a target is said without it."""
     return {"circles": "circles another", "hits": "hits another"}.get(event.action, event.action)
 
@@ -178,13 +208,31 @@ def questions(scene: Scene, seed: int) -> list[Question]:
     return chosen[:NUM_QUESTIONS]
 
 
+_BLANKED: tuple[frozenset[str], ...] = (
+    frozenset(COLORS),
+    frozenset(SHAPES),
+    frozenset(TEXTURES),
+    frozenset((*DIRECTIONS, "above", "below", "behind")),
+    # not "moves", "bounces", "circles" and "hits": the rest of the sentence tells them
+    frozenset(("grows", "shrinks", "spins", "blinks", "jumps", "appears", "vanishes")),
+    frozenset((*TIMES, *NUMBERS)),
+)
+"""Words that a blank may stand for, by kind."""
+
+
 def cloze(scene: Scene, seed: int) -> tuple[str, str] | None:
-    """A caption with one colour, shape or texture blanked, and the word; None when the caption repeats them all."""
+    """A caption with one word blanked, and the word; None when the caption repeats them all.
+
+    Colours, shapes, textures, directions, places, verbs and numbers are blanked, each kind as often as another. The
+    caption has one word for each thing ("ball", never "circle"), so that no other word is right.
+    """
     rng = generator(seed, scene.split, scene.index, "cloze")
-    words = caption(scene, rng).split(" ")
-    known = {*COLORS, *SHAPES, *TEXTURES}
-    places = [place for place, word in enumerate(words) if word in known and words.count(word) == 1]
-    if not places:
+    words = tell(scene, PlainSpeaker(rng, says_details=bool(rng.uniform() < 0.6))).split(" ")
+    kinds = [
+        [place for place, word in enumerate(words) if word in kind and words.count(word) == 1] for kind in _BLANKED
+    ]
+    kinds = [places for places in kinds if places]
+    if not kinds:
         return None
-    place = pick(rng, places)
+    place = pick(rng, pick(rng, kinds))
     return " ".join([*words[:place], "[MASK]", *words[place + 1 :]]), words[place]

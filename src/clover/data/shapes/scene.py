@@ -6,6 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 
+def video_name(split: str, index: int) -> str:
+    """Return the path of a video within the corpus, with forward slashes."""
+    return f"videos/{split}/{index:06d}.mp4"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneObject:
     """One coloured shape.
@@ -160,7 +165,7 @@ class Scene:
     @property
     def video(self) -> str:
         """Path of the video within the corpus, with forward slashes."""
-        return f"videos/{self.split}/{self.index:06d}.mp4"
+        return video_name(self.split, self.index)
 
     def events_of(self, actor: int) -> tuple[Event, ...]:
         """Return what one object does, in order of time."""

@@ -59,7 +59,10 @@ RESIZING_ACTIONS = ("grows", "shrinks")
 ROUND_SHAPES = ("ball", "ring")
 """Shapes whose spin could not be seen, so they never spin."""
 
-RELATIONS = ("left of", "right of", "above", "below", "behind", "faster than")
+PLACES = ("left of", "right of", "above", "below", "behind")
+"""Where one object can be beside another."""
+
+RELATIONS = (*PLACES, "faster than")
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five")
 """Number words; the index is the value."""
@@ -68,6 +71,6 @@ TIMES = ("never", "once", "twice", "three times", "four times", "five times")
 """How often, in words; the index is the value."""
 
 ANSWERS: tuple[str, ...] = tuple(
-    sorted({*COLORS, *SHAPES, *SIZES, *TEXTURES, *ACTIONS, *DIRECTIONS, *NUMBERS[1:5], "yes", "no"})
+    sorted({*COLORS, *SHAPES, *SIZES, *TEXTURES, *ACTIONS, *DIRECTIONS, *PLACES, *NUMBERS[1:5], "yes", "no"})
 )
 """Every answer an open-ended question of the corpus may have."""
