@@ -15,15 +15,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clover.modeling.initialise import initialise
 from clover.modeling.sizes import base, small
-from clover.modeling.video_swin import (
-    SwinBlock,
-    VideoEncoder,
-    blocked_pairs,
-    clipped_position_index,
-    join_windows,
-    split_windows,
-)
+from clover.modeling.video_swin import SwinBlock, VideoEncoder
+from clover.modeling.windows import Size, blocked_pairs, clipped_position_index, split_windows
 from common import arguments, device_name, finish, interleaved
+
+
+def join_windows(windows: Tensor, window: Size, size: Size) -> Tensor:
+    """The inverse of `split_windows`."""
+    (t, h, w), (wt, wh, ww) = size, window
+    blocks = windows.view(len(windows), t // wt, h // wh, w // ww, wt, wh, ww, -1)
+    return blocks.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(len(windows), t, h, w, -1)
 
 
 def plain_attention(block: SwinBlock, tokens: Tensor) -> Tensor:
@@ -42,8 +43,7 @@ def plain_attention(block: SwinBlock, tokens: Tensor) -> Tensor:
     qkv = attention.query_key_value(windows).reshape(len(windows), windows.shape[1], 3, heads, -1)
     query, key, value = qkv.permute(2, 0, 3, 1, 4)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-    index = clipped_position_index(full, window, attention.config.clipped_window_bias)
-    index = index.to(tokens.device)
+    index = clipped_position_index(full, window, attention.config.clipped_window_bias, tokens.device)
     bias = attention.position_bias[index.reshape(-1)].view(*index.shape, -1).permute(2, 0, 1).contiguous()
     scores = scores + bias[None]
     if any(shift):

@@ -18,12 +18,9 @@ from clover.modeling.heads import ChoiceHead, MaskedWordHead, OpenEndedHead, Tex
 from clover.modeling.initialise import initialise
 from clover.modeling.model import Embeddings, PretrainingOutput
 from clover.modeling.text_encoder import TextEncoder
-from clover.modeling.video_swin import (
-    VideoEncoder,
-    blocked_pairs,
-    relative_position_index,
-)
+from clover.modeling.video_swin import VideoEncoder
 from clover.modeling.weights import from_official, load_strictly
+from clover.modeling.windows import blocked_pairs, relative_position_index
 from clover.objectives import contrastive
 from clover.objectives.masked_words import focal_loss
 from clover.objectives.pretraining import PretrainingObjectiveConfig, pretraining_losses

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from einops import rearrange
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from clover.errors import ConfigError
 from clover.modeling.window_attention import window_attention
-
-Size = tuple[int, int, int]
-"""Extents in time, height and width."""
+from clover.modeling.windows import (
+    Size,
+    clipped_position_index,
+    local_position_bias,
+    window_order,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,71 +72,6 @@ class VideoEncoderConfig:
         return t, -(-h // stride), -(-w // stride)
 
 
-@lru_cache(maxsize=64)
-def relative_position_index(window: Size) -> Int[Tensor, "n n"]:
-    """Row of the bias table for every pair of tokens of a window, tokens counted time-major."""
-    axes = torch.meshgrid(*(torch.arange(extent) for extent in window), indexing="ij")
-    coordinates = torch.stack(axes).flatten(1)
-    distance = coordinates[:, :, None] - coordinates[:, None, :]
-    index = torch.zeros_like(distance[0])
-    for axis, extent in enumerate(window):
-        index = index * (2 * extent - 1) + distance[axis] + extent - 1
-    return index
-
-
-@lru_cache(maxsize=64)
-def clipped_position_index(full: Size, used: Size, rule: str) -> Int[Tensor, "n n"]:
-    """Rows of the full window's bias table for a window clipped to ``used``; see `clipped_window_bias`."""
-    if rule == "published":
-        return relative_position_index(full)[: prod(used), : prod(used)].contiguous()
-    axes = torch.meshgrid(*(torch.arange(extent) for extent in used), indexing="ij")
-    t, h, w = (axis.flatten() for axis in axes)
-    places = (t * full[1] + h) * full[2] + w
-    return relative_position_index(full)[places][:, places].contiguous()
-
-
-_NEIGHBOURS = ((0, 0, 1), (0, 0, -1), (0, 1, 0), (0, -1, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 1), (0, -1, -1))
-
-
-def local_position_bias(window: Size, num_heads: int) -> Float[Tensor, "distances n"]:
-    """A bias table with which attention starts like a convolution (the idea of d'Ascoli et al., ConViT, 2021).
-
-    Head ``i`` prefers neighbour ``i`` of eight (right, left, below, above, later, earlier, two diagonals, then from
-    the start again): minus the squared distance from it, at least -8.
-    """
-    axes = torch.meshgrid(*(torch.arange(1 - extent, extent) for extent in window), indexing="ij")
-    distances = torch.stack(axes, dim=-1).flatten(0, 2)
-    preferred = torch.tensor([_NEIGHBOURS[head % len(_NEIGHBOURS)] for head in range(num_heads)])
-    return -(distances[:, None] - preferred).square().sum(dim=-1).clamp(max=8).float()
-
-
-@lru_cache(maxsize=64)
-def blocked_pairs(size: Size, window: Size, shift: Size) -> Bool[Tensor, "windows n n"]:
-    """Pairs that a shifted window brings together although they are not neighbours: True = must not attend."""
-    region = torch.zeros(size, dtype=torch.long)
-    for axis, (extent, reach, moved) in enumerate(zip(size, window, shift, strict=True)):
-        place = torch.arange(extent)
-        label = (place >= extent - reach).long() + (place >= extent - moved).long() if moved else place * 0
-        region = region * 3 + label.view([-1 if axis == other else 1 for other in range(3)])
-    windows = split_windows(region[None, ..., None], window)[0, ..., 0]
-    return windows[:, :, None] != windows[:, None, :]
-
-
-def split_windows(tokens: Tensor, window: Size) -> Tensor:
-    """``[b t h w d]`` to ``[b windows n d]``; the extents are multiples of the window."""
-    b, t, h, w, d = tokens.shape
-    wt, wh, ww = window
-    blocks = tokens.view(b, t // wt, wt, h // wh, wh, w // ww, ww, d)
-    return blocks.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, -1, wt * wh * ww, d)
-
-
-def join_windows(windows: Tensor, window: Size, size: Size) -> Tensor:
-    """The inverse of `split_windows`."""
-    (t, h, w), (wt, wh, ww) = size, window
-    blocks = windows.view(len(windows), t // wt, h // wh, w // ww, wt, wh, ww, -1)
-    return blocks.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(len(windows), t, h, w, -1)
-
-
 def _size(extents: Iterable[int]) -> Size:
     t, h, w = extents
     return t, h, w
@@ -160,14 +98,14 @@ class WindowAttention(nn.Module):
         else:
             nn.init.trunc_normal_(self.position_bias, std=0.02)
 
-    def _bias(self, size: Size, window: Size, shift: Size) -> Float[Tensor, "windows_or_1 n l l"]:
-        index = clipped_position_index(self.config.window, window, self.config.clipped_window_bias)
-        index = index.to(self.position_bias.device)
-        bias = self.position_bias[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)[None]
-        if any(shift):
-            blocked = blocked_pairs(size, window, shift).to(bias.device)
-            bias = bias + blocked[:, None].to(bias.dtype) * -100.0
-        return bias
+    def _bias(self, window: Size, blocked: Bool[Tensor, "kinds l l"]) -> Float[Tensor, "kinds n l l"]:
+        """The bias of every kind of window: by position, and -100 between tokens that are no neighbours."""
+        index = clipped_position_index(
+            self.config.window, window, self.config.clipped_window_bias, self.position_bias.device
+        )
+        # columns of the transposed table: its gradient is summed up many times faster than that of rows
+        bias = self.position_bias.t().index_select(1, index.flatten()).view(1, -1, *index.shape)
+        return bias if len(blocked) == 1 else bias + blocked[:, None].to(bias.dtype) * -100.0
 
     def forward(self, tokens: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b t h w d"]:
         """Attend within windows; a map smaller than the window clips it and is not shifted along that axis."""
@@ -182,18 +120,11 @@ class WindowAttention(nn.Module):
         if any(missing):
             tokens = F.pad(tokens, (0, 0, 0, missing[2], 0, missing[1], 0, missing[0]))
         size = _size(tokens.shape[1:4])
-        if any(shift):
-            tokens = tokens.roll([-moved for moved in shift], dims=(1, 2, 3))
-        windows = split_windows(tokens, window)
-        num_windows, num_tokens = windows.shape[1:3]
-        projected = self.query_key_value(windows)
-        projected = projected.view(b, num_windows, num_tokens, 3, self.num_heads, d // self.num_heads)
-        query, key, value = projected.permute(3, 0, 1, 4, 2, 5)
-        mixed = window_attention(query, key, value, self._bias(size, window, shift))
-        mixed = mixed.transpose(2, 3).reshape(b, num_windows, num_tokens, d)
-        tokens = join_windows(self.output(mixed), window, size)
-        if any(shift):
-            tokens = tokens.roll(shift, dims=(1, 2, 3))
+        order = window_order(b, size, window, shift, tokens.device)
+        projected = self.query_key_value(order.split(tokens))
+        projected = projected.unflatten(-1, (3, self.num_heads, d // self.num_heads))
+        mixed = window_attention(projected, self._bias(window, order.blocked), order.counts)
+        tokens = order.join(self.output(mixed), b, size)
         return tokens[:, :t, :h, :w] if any(missing) else tokens
 
 
@@ -245,8 +176,8 @@ class PatchMerging(nn.Module):
         h, w = tokens.shape[2:4]
         if h % 2 or w % 2:
             tokens = F.pad(tokens, (0, 0, 0, w % 2, 0, h % 2))
-        corners = [tokens[:, :, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(corners, dim=-1)))
+        corners = rearrange(tokens, "b t (h row) (w column) d -> b t h w (column row d)", row=2, column=2)
+        return self.reduction(self.norm(corners))
 
 
 class PatchEmbedding(nn.Module):
