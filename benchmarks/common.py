@@ -8,8 +8,12 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -50,21 +54,74 @@ def interleaved(rounds: int, **functions: Callable[[], object]) -> dict[str, lis
     return seconds
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """The options of every benchmark: ``--quick`` and ``--save``."""
-    parser = argparse.ArgumentParser(description=description)
+def arguments(
+    description: str | None,
+    *,
+    size: Sequence[str] = (),
+    dtype: Sequence[str] = (),
+    compile: bool = False,
+    demo: bool = False,
+) -> argparse.Namespace:
+    """The options of every benchmark, ``--quick`` and ``--save``, and those that some have.
+
+    Args:
+        description: Shown by ``--help``.
+        size: Choices of ``--size``, the default first.
+        dtype: Choices of ``--dtype``, the default first.
+        compile: Whether there is ``--compile``.
+        demo: Whether there is ``--demo``.
+
+    Returns:
+        The options, and as ``variant`` those that are not the default, in words.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="smaller inputs and fewer rounds; a rough figure")
     parser.add_argument("--save", action="store_true", help="write the result to benchmarks/results")
-    return parser.parse_args()
+    for name, choices in (("size", size), ("dtype", dtype)):
+        if choices:
+            parser.add_argument(f"--{name}", choices=choices, default=choices[0])
+    if compile:
+        parser.add_argument("--compile", action="store_true", help="with torch.compile")
+    if demo:
+        parser.add_argument("--demo", help="folder of a finished demo, for what needs trained weights")
+    options = parser.parse_args()
+    given = [getattr(options, name) for name, choices in (("size", size), ("dtype", dtype)) if choices]
+    defaults = [choices[0] for choices in (size, dtype) if choices]
+    differing = [value for value, default in zip(given, defaults, strict=True) if value != default]
+    options.variant = "_".join([*differing, *(["compiled"] if compile and options.compile else [])])
+    return options
 
 
-def finish(result: dict[str, object], save: bool) -> None:
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large matrix product, measured now."""
+    import torch
+
+    size = 1024 if device.type == "cpu" else 8192
+    left, right = torch.randn(2, size, size, device=device).to(dtype)
+
+    def product() -> None:
+        left @ right
+        synchronise()
+
+    return 2 * size**3 / min(interleaved(5, product=product)["product"])
+
+
+def synchronise() -> None:
+    """Wait for the GPU, if there is one."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def finish(result: dict[str, object], save: bool, *, variant: str = "") -> None:
     """Prints ``result`` as one line of JSON, the last of the run; with ``save`` also writes it, dated.
 
     Args:
         result: At least ``name``, ``device``, ``ratio`` (baseline over ours; above 1 is faster)
             and ``baseline`` (what it was compared with).
         save: Whether to write ``benchmarks/results/<name>_<YYYY-MM-DD>.json``.
+        variant: Goes into the file's name after the benchmark's, so that one variant does not replace another.
     """
     missing = [key for key in _REQUIRED if key not in result]
     if missing:
@@ -72,7 +129,8 @@ def finish(result: dict[str, object], save: bool) -> None:
     dated = {**result, "date": datetime.date.today().isoformat()}
     if save:
         RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{dated['name']}_{dated['date']}.json"
+        words = [str(dated["name"]), variant, str(dated["date"])]
+        path = RESULTS / f"{'_'.join(word for word in words if word)}.json"
         aside = path.with_suffix(".part")
         aside.write_text(json.dumps(dated, indent=2) + "\n")
         aside.replace(path)

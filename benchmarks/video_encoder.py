@@ -1,23 +1,36 @@
 """Our Video Swin against a plain reference of the same mathematics: explicit softmax, channels first between stages.
 
+    python benchmarks/video_encoder.py [--quick] [--save] [--dtype bfloat16] [--compile] [--demo FOLDER]
+
 Prints milliseconds, the ratio, and the share of the machine's matrix-product rate that is reached. `ratio` is the
 reference's time over ours, forward plus backward (forward alone in `ratio_forward`), of the larger size that ran.
+With `--dtype bfloat16` ours alone runs in that format and only forward; `--demo` adds what it does to the embeddings
+and ranks of the model that `clover demo` left.
 """
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from clover.data.shapes.corpus import read_pairs
+from clover.evaluation.metrics import ranks
+from clover.evaluation.retrieval import one_text_per_video
 from clover.modeling.initialise import initialise
 from clover.modeling.sizes import base, small
 from clover.modeling.video_swin import SwinBlock, VideoEncoder
 from clover.modeling.windows import Size, blocked_pairs, clipped_position_index, split_windows
-from common import arguments, device_name, finish, interleaved
+from clover.pipeline import Clover
+from common import arguments, device_name, finish, interleaved, matmul_rate, synchronise
 
 
 def join_windows(windows: Tensor, window: Size, size: Size) -> Tensor:
@@ -75,82 +88,131 @@ def plain_forward(encoder: VideoEncoder, clip: Tensor) -> Tensor:
     return encoder.norm(tokens.permute(0, 2, 3, 4, 1))
 
 
-def matmul_rate(device: torch.device) -> float:
-    """Floating-point operations a second of a large float32 matrix product, measured now."""
-    size = 1024 if device.type == "cpu" else 8192
-    left, right = torch.randn(2, size, size, device=device)
-    seconds = interleaved(5, product=lambda: _synchronised(left @ right))["product"]
-    return 2 * size**3 / min(seconds)
+@dataclass(frozen=True)
+class Compared:
+    """What is timed: our encoder in a number format, and the plain one, always in float32."""
+
+    encoder: VideoEncoder
+    clip: Tensor
+    dtype: torch.dtype
+
+    @property
+    def autocast(self) -> torch.autocast:
+        """Our number format, for a while."""
+        return torch.autocast(self.clip.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+    def ours(self) -> Tensor:
+        """Tokens by our encoder."""
+        with self.autocast:
+            return self.encoder(self.clip)
+
+    def plain(self) -> Tensor:
+        """Tokens by the reference."""
+        return plain_forward(self.encoder, self.clip)
+
+    def train(self, run: Callable[[], Tensor]) -> None:
+        """Forward and backward, to the end."""
+        self.encoder.zero_grad(set_to_none=True)
+        run().float().square().mean().backward()
+        synchronise()
+
+    def infer(self, run: Callable[[], Tensor]) -> None:
+        """Forward, to the end."""
+        with torch.no_grad():
+            run()
+        synchronise()
 
 
-def _synchronised(value: Tensor) -> Tensor:
-    if value.is_cuda:
-        torch.cuda.synchronize()
-    return value
-
-
-def compare(name: str, encoder: VideoEncoder, clip: Tensor, rounds: int) -> dict[str, float]:
+def compare(name: str, compared: Compared, rounds: int) -> dict[str, float]:
     """Time both, forward without gradients and forward plus backward."""
     with torch.no_grad():
-        ours, plain = encoder(clip), plain_forward(encoder, clip)
+        ours, plain = compared.ours().float().flatten(1), compared.plain().flatten(1)
+        cosine = F.cosine_similarity(ours, plain).min().item()
         drift = (ours - plain).abs().max().item() / plain.abs().max().item()
-        assert drift < 1e-4, f"the two encoders differ by {drift:.2g}"
-        forward = interleaved(
-            rounds,
-            ours=lambda: _synchronised(encoder(clip)),
-            plain=lambda: _synchronised(plain_forward(encoder, clip)),
-        )
-
-    def train(run) -> None:
-        encoder.zero_grad(set_to_none=True)
-        _synchronised(run().square().mean()).backward()
-
-    both = interleaved(
-        rounds, ours=lambda: train(lambda: encoder(clip)), plain=lambda: train(lambda: plain_forward(encoder, clip))
-    )
+        is_same = drift < 1e-4 if compared.dtype == torch.float32 else cosine > 0.99
+        assert is_same, f"the two encoders differ by {drift:.2g} (cosine {cosine:.4f})"
+    passes: dict[str, Callable[[Callable[[], Tensor]], None]] = {"forward": compared.infer}
+    if compared.dtype == torch.float32:
+        passes["forward_backward"] = compared.train
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        plain_forward(encoder, clip)
-    flops, rate = counter.get_total_flops(), matmul_rate(clip.device)
-    result = {}
-    for part, seconds, work in (("forward", forward, flops), ("forward_backward", both, 3 * flops)):
+        compared.plain()
+    rate = matmul_rate(compared.clip.device, compared.dtype)
+    result = {f"{name}_cosine": round(cosine, 6)}
+    for part, run in passes.items():
+        work = counter.get_total_flops() * (3 if part == "forward_backward" else 1)
+        seconds = interleaved(rounds, ours=partial(run, compared.ours), plain=partial(run, compared.plain))
         ratio = statistics.median(p / o for p, o in zip(seconds["plain"], seconds["ours"], strict=True))
         median = {key: statistics.median(values) for key, values in seconds.items()}
         share = {key: work / value / rate for key, value in median.items()}
         print(
             f"{name:6} {part:17} plain {median['plain'] * 1e3:8.1f} ms ({share['plain']:.2f})"
-            f"   ours {median['ours'] * 1e3:8.1f} ms ({share['ours']:.2f})   ratio {ratio:.2f}"
+            f"   ours {median['ours'] * 1e3:8.1f} ms ({share['ours']:.2f})   ratio {ratio:.2f}",
+            flush=True,
         )
         result |= {f"{name}_{part}_ratio": round(ratio, 3), f"{name}_{part}_share": round(share["ours"], 3)}
     return result
 
 
+def drift_of_demo(folder: Path, dtype: torch.dtype) -> dict[str, float]:
+    """How far a trained model's embeddings and ranks move when its video encoder runs in a narrower format."""
+    clover = Clover.from_pretrained(folder / "checkpoint")
+    pairs = one_text_per_video(read_pairs(folder / "corpus", "test"))
+    clips = [clover.clip(pair.video) for pair in pairs]
+    batches = [clips[first : first + 50] for first in range(0, len(clips), 50)]
+    wide = torch.cat([clover.embed_clips(batch) for batch in batches])
+    with torch.autocast("cpu", dtype=dtype):
+        narrow = torch.cat([clover.embed_clips(batch).float() for batch in batches])
+    texts = clover.encode_text([pair.text for pair in pairs])
+    right = np.arange(len(pairs))
+    places = [ranks((texts @ videos.T).numpy(), right) for videos in (wide, narrow)]
+    recall = [100 * float((place <= 10).mean()) for place in places]
+    found = {
+        "demo_cosine": round(F.cosine_similarity(wide, narrow).min().item(), 6),
+        "demo_ranks_unchanged": round(float((places[0] == places[1]).mean()), 4),
+        "demo_recall_at_10_float32": round(recall[0], 2),
+        "demo_recall_at_10": round(recall[1], 2),
+    }
+    print("the demo's model:", ", ".join(f"{key.removeprefix('demo_')} {value}" for key, value in found.items()))
+    return found
+
+
 def main() -> None:
     """Both sizes; `--quick` leaves Base out."""
-    options = arguments(__doc__)
+    options = arguments(__doc__, dtype=("float32", "bfloat16"), compile=True, demo=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     rounds = 3 if options.quick else 7
+    dtype = getattr(torch, options.dtype)
     print("in brackets: share of the matrix-product rate measured in the same run, by counted operations")
-    result: dict[str, object] = {}
     sizes = {"small": (small(vocabulary_size=9).video, (64, 8, 64, 64, 3))}
     if not options.quick:
-        sizes["base"] = (base().video, (8, 8, 224, 224, 3))
+        sizes["base"] = (base().video, (8 if device.type == "cuda" else 2, 8, 224, 224, 3))
+    result: dict[str, object] = {}
     for name, (config, shape) in sizes.items():
         encoder = VideoEncoder(config)
         initialise(encoder, 0)
-        result |= compare(name, encoder.to(device).eval(), torch.randn(shape, device=device), rounds)
+        encoder = encoder.to(device).eval()
+        if options.compile:
+            encoder.compile()
+        result |= compare(name, Compared(encoder, torch.randn(shape, device=device), dtype), rounds)
+    if options.demo:
+        result |= drift_of_demo(Path(options.demo), dtype)
     largest = list(sizes)[-1]
+    part = "forward_backward" if dtype == torch.float32 else "forward"
     finish(
         {
             "name": "video_encoder",
             "device": device_name(),
-            "ratio": result[f"{largest}_forward_backward_ratio"],
+            "ratio": result[f"{largest}_{part}_ratio"],
             "ratio_forward": result[f"{largest}_forward_ratio"],
-            "baseline": "plain Video Swin of the same weights: explicit softmax, channels first between stages",
+            "baseline": "plain float32 Video Swin of the same weights: explicit softmax, channels first between stages",
             "size": largest,
+            "dtype": options.dtype,
+            "compiled": options.compile,
             **result,
         },
         options.save,
+        variant=options.variant,
     )
 
 

@@ -105,7 +105,8 @@ def run_demo(folder: Path, config: DemoConfig, *, say: Say = print, quiet: bool 
     ):
         retrieval = evaluate_retrieval(pretrained, test_pairs, progress=report)
     with watch.part("fine-tuning on questions"):
-        tuned = finetune_questions(pretrained, _questions_recipe(corpus, config), folder / "finetuning", quiet=quiet)
+        recipe = _questions_recipe(corpus, config)
+        tuned = finetune_questions(pretrained, recipe, folder / "finetuning", quiet=quiet).clover
     test_questions = read_questions(corpus, "test")
     with watch.part("answering held-out questions"), progress("evaluating", quiet=quiet) as report:
         questions = evaluate_questions(tuned, test_questions, read_questions(corpus, "train"), progress=report)

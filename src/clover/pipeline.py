@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from clover.config import from_plain, to_plain
@@ -26,7 +26,7 @@ from clover.errors import CheckpointError, ConfigError
 from clover.files import write_folder
 from clover.modeling.initialise import initialise
 from clover.modeling.model import CloverModel, ModelConfig, unit
-from clover.modeling.weights import load_strictly
+from clover.modeling.weights import load_strictly, save_tensors
 
 _FORMAT = "clover-checkpoint-1"
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
@@ -107,8 +107,7 @@ class Clover:
         def fill(aside: Path) -> None:
             plain = json.dumps(to_plain(self.config), indent=2)
             (aside / "config.json").write_text(plain + "\n", encoding="utf-8")
-            state = {name: value.detach().contiguous() for name, value in self.network.state_dict().items()}
-            save_file(state, aside / "model.safetensors", metadata={"format": "pt"})
+            save_tensors(aside / "model.safetensors", self.network.state_dict(), {"format": "pt"})
             self.tokenizer.save(aside)
 
         write_folder(Path(folder), fill)

@@ -162,7 +162,7 @@ def test_questions_and_frozen_encoders(pretrained, corpus, tmp_path):
     experiment = shapes_questions()
     training = replace(experiment.training, num_steps=3, batch_size=8)
     data = replace(experiment.data, corpus=str(corpus), num_kept_frames=8)
-    tuned = finetune_questions(clover, replace(experiment, data=data, training=training), tmp_path, quiet=True)
+    tuned = finetune_questions(clover, replace(experiment, data=data, training=training), tmp_path, quiet=True).clover
     text = ["a red ball moves left"]
     assert torch.equal(tuned.encode_text(text), clover.encode_text(text))
     questions = read_questions(corpus, "test")

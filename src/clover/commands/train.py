@@ -69,7 +69,10 @@ def finetune(arguments: Sequence[str]) -> None:
         raise ConfigError("no checkpoint given; name the pre-trained folder with --checkpoint")
     keep_freed_memory()
     clover = Clover.from_pretrained(options.checkpoint)
-    finetune_questions(clover, options.experiment, Path(options.out), resume=options.resume)
+    done = finetune_questions(clover, options.experiment, Path(options.out), resume=options.resume)
+    report_skipped(done.skipped)
+    if done.num_left_out:
+        print(f"left out {done.num_left_out} questions whose answer is not among the {options.experiment.num_answers}")
     print(f"checkpoint: {Path(options.out) / 'checkpoint'}")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -101,10 +102,10 @@ def _decode(
                 raise
             return SkippedMedia(video=str(video), reason=str(error))
 
-    raw = folder / "frames.raw"
     kept: list[str] = []
     skipped: list[SkippedMedia] = []
-    with raw.open("wb") as file, ThreadPoolExecutor(num_threads) as pool:
+    with (folder / "frames.npy").open("wb") as file, ThreadPoolExecutor(num_threads) as pool:
+        _write_header(file, (0, num_kept, size, size, 3))
         for done, (video, frames) in enumerate(zip(videos, pool.map(read, videos), strict=True), start=1):
             if isinstance(frames, SkippedMedia):
                 skipped.append(frames)
@@ -113,19 +114,14 @@ def _decode(
                 kept.append(str(video))
             if progress is not None:
                 progress(done, len(videos))
+        file.seek(0)
+        _write_header(file, (len(kept), num_kept, size, size, 3))
     if not kept:
         raise DataError(f"none of {len(videos)} videos can be read; the first: {skipped[0].reason}")
-    _prepend_header(raw, folder / "frames.npy", (len(kept), num_kept, size, size, 3))
     rows = [{"video": item.video, "reason": item.reason} for item in skipped]
     (folder / "cache.json").write_text(json.dumps({"videos": kept, "skipped": rows}), encoding="utf-8")
 
 
-def _prepend_header(raw: Path, target: Path, shape: tuple[int, ...]) -> None:
-    """Turn raw bytes into a .npy file without holding them in memory."""
-    source = np.memmap(raw, dtype=np.uint8, mode="r", shape=shape)
-    array = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
-    for row in range(shape[0]):
-        array[row] = source[row]
-    array.flush()
-    del source, array
-    raw.unlink()
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """The head of a .npy file; it has the same length for any number of rows, so it can be written again."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from jaxtyping import Bool, Int64
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from clover.errors import TextError
+from clover.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -161,18 +161,8 @@ class Tokenizer:
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``tokenizer.json`` into a folder, made if need be, and return the file's path."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / "tokenizer.json"
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".tokenizer-", suffix=".json")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(self._backend.to_str(pretty=True))
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        target = Path(folder) / "tokenizer.json"
+        write_text(target, self._backend.to_str(pretty=True))
         return target
 
     @property

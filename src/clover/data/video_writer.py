@@ -56,7 +56,8 @@ def write_video(
         _encode(aside, images, Fraction(rate).limit_denominator(1001), options)
         os.replace(aside, path)  # noqa: PTH105
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path}: {media.name} could not be written ({error}); use a name like clip.mp4") from error
+        hint = "use a name like clip.mp4, and a place with enough room"
+        raise MediaError(f"{path}: {media.name} could not be written ({error}); {hint}") from error
     finally:
         aside.unlink(missing_ok=True)
     return path

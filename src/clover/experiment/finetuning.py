@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clover.data.loader import QuestionBatch, QuestionCollator
@@ -30,13 +30,26 @@ def answer_vocabulary(questions: Sequence[OpenEnded], num_answers: int) -> tuple
     return tuple(sorted(counts, key=lambda answer: (-counts[answer], answer))[:num_answers])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Finetuned:
+    """What fine-tuning left."""
+
+    clover: Clover
+    """The model, also saved as ``folder/checkpoint``."""
+    skipped: dict[str, str]
+    """Videos that cannot be read, and why."""
+    num_left_out: int
+    """Training questions whose answer is outside the vocabulary."""
+
+
 def finetune_questions(
     clover: Clover, experiment: QuestionExperiment, folder: Path, *, resume: bool = False, quiet: bool = False
-) -> Clover:
+) -> Finetuned:
     """Train the network and a fresh answer head; questions whose answer is outside the vocabulary are left out.
 
-    Returns:
-        The fine-tuned model, also saved as ``folder/checkpoint``.
+    Raises:
+        DataError: there is no question, or no video can be read.
+        MediaError: in a strict run, a video that cannot be read.
     """
     questions = read_questions(corpus_folder(experiment.data), "train")
     answers = answer_vocabulary(questions, experiment.num_answers)
@@ -73,4 +86,4 @@ def finetune_questions(
         quiet=quiet,
     )
     tuned.save_pretrained(folder / "checkpoint")
-    return tuned
+    return Finetuned(clover=tuned, skipped=skipped, num_left_out=len(questions) - len(known))

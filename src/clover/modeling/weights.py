@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from einops import rearrange
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clover.errors import CheckpointError
@@ -239,3 +242,15 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str
         raise CheckpointError(f"{source} does not fit this model: {'; '.join(problems)}{more}")
     module.load_state_dict(dict(state), strict=False)
     return missing
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file; call it where the file is written aside.
+
+    Raises:
+        OSError: it cannot be written; the library's own error says so in no form that can be caught with others.
+    """
+    try:
+        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error

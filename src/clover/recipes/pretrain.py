@@ -29,7 +29,7 @@ def shapes() -> PretrainingExperiment:
         ),
         video_warm_start=StageConfig(num_steps=700, batch_size=32, optimizer=replace(optimizer, learning_rate=2e-3)),
         text_warm_start=StageConfig(num_steps=100, batch_size=64, optimizer=replace(optimizer, learning_rate=1e-3)),
-        training=StageConfig(num_steps=350, batch_size=64, optimizer=optimizer),
+        training=StageConfig(num_steps=280, batch_size=64, optimizer=optimizer),
         ranking_ramp=(0.5, 1.0),
     )
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from clover.errors import CheckpointError
 from clover.files import written_aside
+from clover.modeling.weights import save_tensors
 from clover.training.optimizer import Optimizer
 
 _FORMAT = "clover-training-state-1"
@@ -40,10 +40,9 @@ class TrainingState:
         tensors = {f"weights.{name}": value for name, value in self.module.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state_tensors().items()}
         tensors["random.cpu"] = torch.get_rng_state()
-        contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
         description = {"format": _FORMAT, "run": self.run, "next_step": str(next_step)}
         with written_aside(self.path) as aside:
-            save_file(contiguous, aside, metadata=description)
+            save_tensors(aside, tensors, description)
 
     def restore(self) -> int:
         """Put everything back as it was saved.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections import deque
@@ -87,7 +88,7 @@ class Logbook:
         self._last_write = self._last_line = time.monotonic()
 
     def __enter__(self) -> Logbook:
-        kept = [line for line in _lines(self.path) if json.loads(line).get("step", -1) < self._first_step]
+        kept = [line for line in _lines(self.path) if _step_of(line) < self._first_step]
         write_text(self.path, "".join(line + "\n" for line in kept) if self._first_step else "")
         self._file = self.path.open("a", encoding="utf-8")
         console = Console(stderr=True)
@@ -168,6 +169,14 @@ class Logbook:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def _step_of(line: str) -> float:
+    """The step that a line is of, before all others for a note; a line that a killed run left half is after them."""
+    try:
+        return float(json.loads(line).get("step", -1))
+    except ValueError:
+        return math.inf
 
 
 def _clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -120,7 +121,7 @@ def _render_all(
             yield _make_chunk(folder, config, chunk)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_processes, len(chunks)), mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(min(num_processes, len(chunks)), mp_context=context, initializer=_obey_parent) as pool:
         try:
             yield from pool.map(_make_chunk, [folder] * len(chunks), [config] * len(chunks), chunks)
         except BaseException:
@@ -128,8 +129,12 @@ def _render_all(
             raise
 
 
-def _end_with_parent() -> None:
-    """Let this worker end when its parent does; a killed parent would leave it waiting for work for ever."""
+def _obey_parent() -> None:
+    """Let this worker end when its parent does, and leave Ctrl-C to the parent.
+
+    A killed parent would leave it waiting for work for ever; interrupted, every worker would print its own traceback.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
 
