@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clover.errors import CloverError
@@ -16,9 +16,30 @@ class WriteError(CloverError):
     """A file or folder that cannot be written."""
 
 
-def _explain(path: Path, error: OSError) -> WriteError:
+def cannot_write(path: Path, error: OSError) -> WriteError:
+    """The error a user sees when writing fails."""
     reason = error.strerror or str(error)
     return WriteError(f"cannot write {path}: {reason}; choose a writable place with enough room")
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before long work whether its results can be written; leaves nothing behind.
+
+    Raises:
+        WriteError: the folder cannot be made, or nothing can be written there.
+    """
+    folder = Path(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"clover")
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
 
 
 @contextmanager
@@ -35,9 +56,10 @@ def written_aside(path: Path) -> Iterator[Path]:
         yield aside
         aside.replace(path)
     except OSError as error:
-        raise _explain(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,7 +79,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     except OSError as error:
-        raise _explain(folder, error) from error
+        raise cannot_write(folder, error) from error
     try:
         aside.chmod(0o755)
         fill(aside)
@@ -69,6 +91,6 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         else:
             aside.rename(folder)
     except OSError as error:
-        raise _explain(folder, error) from error
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

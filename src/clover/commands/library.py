@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from clover.commands.options import parse
 from clover.commands.train import report_skipped
 from clover.data.media_files import find_media
 from clover.errors import ConfigError, LibraryError
+from clover.files import check_writable
 from clover.pipeline import Clover
 from clover.search.engine import WindowConfig, index_videos, open_library, search
 from clover.search.index import ExactIndex
@@ -44,6 +46,9 @@ def index(arguments: Sequence[str]) -> None:
     if not options.videos:
         raise ConfigError("nothing to index; name video files or folders")
     videos = find_media([Path(name) for name in options.videos])
+    if not videos:
+        raise ConfigError(f"there are no videos or images in {', '.join(options.videos)}")
+    check_writable(Path(options.out))
     clover = Clover.from_pretrained(options.checkpoint)
     checkpoint = str(Path(options.checkpoint).resolve())
     library = open_library(Path(options.out), clover, options.windows, checkpoint=checkpoint)
@@ -52,7 +57,7 @@ def index(arguments: Sequence[str]) -> None:
     print(f"{len(done.added)} added, {len(done.unchanged)} unchanged; {done.num_moments} moments in {options.out}")
     report_skipped(done.skipped)
     if not done.num_moments:
-        raise LibraryError(f"none of {len(videos)} files can be read, so {options.out} is empty; give videos or images")
+        raise LibraryError(f"none of {len(videos)} files can be read; {options.out} was not made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +81,14 @@ def search_library(arguments: Sequence[str]) -> None:
     options = parse(SearchOptions, arguments, command="search")
     if options.num_results < 1:
         raise ConfigError(f"{options.num_results} results are no results; ask for at least 1")
+    if not options.query.strip():
+        raise ConfigError("the query is blank; say what to look for")
     folder = Path(options.library)
     checkpoint = options.checkpoint or str(ExactIndex.open(folder).details.get("checkpoint", ""))
     if not checkpoint:
         raise LibraryError(f"{folder} does not say which checkpoint made it; name it with --checkpoint")
     clover = Clover.from_pretrained(checkpoint)
+    _note_cut(clover, options.query)
     library = open_library(folder, clover)
     hits = search(library, clover, options.query, options.num_results)
     rows = [
@@ -127,7 +135,10 @@ def ask(arguments: Sequence[str]) -> None:
     options = parse(AskOptions, arguments, command="ask")
     if options.num_answers < 1:
         raise ConfigError(f"{options.num_answers} answers are no answers; ask for at least 1")
+    if not options.question.strip():
+        raise ConfigError("the question is blank; ask something")
     clover = Clover.from_pretrained(options.checkpoint)
+    _note_cut(clover, options.question)
     answers = clover.answer(options.video, options.question, num_answers=options.num_answers)
     if options.json:
         rows = [{"answer": answer.text, "probability": round(answer.probability, 4)} for answer in answers]
@@ -135,3 +146,10 @@ def ask(arguments: Sequence[str]) -> None:
         return
     for answer in answers:
         print(f"{100 * answer.probability:5.1f} %  {answer.text}")
+
+
+def _note_cut(clover: Clover, text: str) -> None:
+    """Say so when the model reads only the beginning of a text."""
+    longest = clover.config.inputs.max_text_length
+    if clover.tokenizer.encode([text], max_length=longest + 1).token_ids.shape[1] > longest:
+        print(f"clover: the text is long; only its first {longest - 2} word pieces are read", file=sys.stderr)

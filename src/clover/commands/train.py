@@ -15,6 +15,7 @@ from clover.errors import ConfigError
 from clover.experiment.configs import PretrainingExperiment, QuestionExperiment
 from clover.experiment.finetuning import finetune_questions
 from clover.experiment.pretraining import Pretraining
+from clover.files import check_writable
 from clover.pipeline import Clover
 from clover.recipes import finetune as finetune_recipes
 from clover.recipes import pretrain as pretrain_recipes
@@ -39,6 +40,7 @@ def pretrain(arguments: Sequence[str]) -> None:
     options = parse(
         PretrainOptions, rest, command=f"pretrain {arguments[0]}", default=PretrainOptions(experiment=recipe)
     )
+    check_writable(Path(options.out))
     run = Pretraining(options.experiment, Path(options.out))
     run.run(resume=options.resume)
     report_skipped(run.skipped)
@@ -67,6 +69,7 @@ def finetune(arguments: Sequence[str]) -> None:
     )
     if not options.checkpoint:
         raise ConfigError("no checkpoint given; name the pre-trained folder with --checkpoint")
+    check_writable(Path(options.out))
     keep_freed_memory()
     clover = Clover.from_pretrained(options.checkpoint)
     done = finetune_questions(clover, options.experiment, Path(options.out), resume=options.resume)

@@ -11,6 +11,10 @@ import numpy as np
 
 from clover.data.media_source import open_media
 from clover.errors import MediaError
+from clover.files import written_aside
+
+_CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".avi": "avi", ".ts": "mpegts"}
+"""Endings and what FFmpeg calls them."""
 
 
 def write_video(
@@ -38,10 +42,13 @@ def write_video(
         The path.
 
     Raises:
-        MediaError: The images have the wrong form, or the file cannot be written.
+        MediaError: The images have the wrong form, or the ending is unknown.
+        WriteError: The file cannot be written.
     """
     path = Path(path)
-    media = open_media(images)
+    open_media(images)
+    if path.suffix.lower() not in _CONTAINERS:
+        raise MediaError(f"{path}: no container is known by this ending; use one of {', '.join(_CONTAINERS)}")
     if rate <= 0:
         raise MediaError(f"{path}: a rate of {rate} frames a second cannot be written; give one above 0")
     if not path.parent.is_dir():
@@ -51,21 +58,18 @@ def write_video(
         options["g"] = str(keyframe_interval)
     if num_b_frames is not None:
         options["bf"] = str(num_b_frames)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        _encode(aside, images, Fraction(rate).limit_denominator(1001), options)
-        os.replace(aside, path)  # noqa: PTH105
-    except (av.FFmpegError, OSError, ValueError) as error:
-        hint = "use a name like clip.mp4, and a place with enough room"
-        raise MediaError(f"{path}: {media.name} could not be written ({error}); {hint}") from error
-    finally:
-        aside.unlink(missing_ok=True)
+        with written_aside(path) as aside:
+            _encode(aside, _CONTAINERS[path.suffix.lower()], images, Fraction(rate).limit_denominator(1001), options)
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(f"{path}: these images could not be encoded ({error}); give ordinary RGB images") from error
     return path
 
 
-def _encode(path: Path, images: np.ndarray, rate: Fraction, options: dict[str, str]) -> None:
+def _encode(path: Path, container_format: str, images: np.ndarray, rate: Fraction, options: dict[str, str]) -> None:
     height, width = images.shape[1:3]
-    with av.open(f"file:{os.fspath(path)}", "w", container_options={"fflags": "+bitexact"}) as container:
+    target = f"file:{os.fspath(path)}"
+    with av.open(target, "w", format=container_format, container_options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"

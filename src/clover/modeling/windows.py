@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache, wraps
 from itertools import product
 from math import prod
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,10 +21,10 @@ Arguments = ParamSpec("Arguments")
 
 def _constant(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor]:
     """Compute once for the same arguments; `torch.compile` takes the result as a constant."""
-    cached = lru_cache(maxsize=64)(torch.inference_mode(False)(function))
+    cached: Any = lru_cache(maxsize=64)(torch.inference_mode(False)(function))
 
     def outer(*arguments: Arguments.args, **named: Arguments.kwargs) -> Tensor:
-        return cached(*arguments, **named)
+        return cast(Tensor, cached(*arguments, **named))
 
     return torch.compiler.assume_constant_result(wraps(function)(outer))
 

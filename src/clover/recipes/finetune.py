@@ -9,7 +9,7 @@ from clover.training.optimizer import OptimizerConfig
 
 
 def shapes_questions() -> QuestionExperiment:
-    """Open-ended questions on the generated corpus, about a minute on two CPU cores."""
+    """Open-ended questions on the generated corpus, two minutes on two CPU cores."""
     optimizer = OptimizerConfig(
         learning_rate=1e-3,
         weight_decay=0.01,
@@ -21,7 +21,7 @@ def shapes_questions() -> QuestionExperiment:
     return QuestionExperiment(
         data=DataConfig(num_kept_frames=16),
         trains_encoders=False,
-        training=StageConfig(num_steps=250, batch_size=64, optimizer=optimizer),
+        training=StageConfig(num_steps=500, batch_size=64, optimizer=optimizer),
     )
 
 

@@ -130,7 +130,8 @@ def index_videos(
             if progress is not None:
                 progress(done, len(videos))
     finally:
-        index.save()
+        if len(index) or known:
+            index.save()
     return IndexingReport(added=added, unchanged=unchanged, skipped=skipped, num_moments=len(index))
 
 

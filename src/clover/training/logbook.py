@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from clover.errors import ConfigError
-from clover.files import write_text
+from clover.files import cannot_write, write_text
 
 _SMOOTHED_STEPS = 20
 _SECONDS_BETWEEN_LINES = 15.0
@@ -143,8 +143,11 @@ class Logbook:
     def _put(self, row: Mapping[str, Any]) -> None:
         if self._file is None:
             raise ValueError("the logbook is not open; use it in a with statement")
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def _show(self, num_done: int, now: float) -> None:
         if self._quiet:
