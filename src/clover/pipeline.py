@@ -25,7 +25,7 @@ from clover.data.video import read_frames
 from clover.errors import CheckpointError, ConfigError
 from clover.files import write_folder
 from clover.modeling.initialise import initialise
-from clover.modeling.model import CloverModel, ModelConfig, unit
+from clover.modeling.model import CloverModel, HeadConfig, ModelConfig, unit
 from clover.modeling.weights import load_strictly, save_tensors
 
 _FORMAT = "clover-checkpoint-1"
@@ -42,6 +42,18 @@ class InputConfig:
     """Frames to clip."""
     max_text_length: int = 30
     """Longest caption or question in word pieces, [CLS] and [SEP] included."""
+    num_views: int = 1
+    """Clips of ``num_frames`` that a video is seen by; their tokens are averaged (4 in the published TGIF tests)."""
+    burst_length: int = 1
+    """Frames taken in a row at each sampled place (4 in the published TGIF tests)."""
+    burst_interval: int = 1
+    """Distance between the frames of a burst (3 in the published TGIF tests)."""
+
+    def __post_init__(self) -> None:
+        if self.num_frames * self.num_views % self.burst_length:
+            raise ConfigError(
+                f"{self.num_views} views of {self.num_frames} frames do not divide into bursts of {self.burst_length}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,23 +142,30 @@ class Clover:
     def clip(self, source: Media, *, start_seconds: float = 0.0, end_seconds: float | None = None) -> np.ndarray:
         """Read the clip ``[t h w 3]`` (uint8) that the network sees of a video or of a part of it.
 
+        With several views they follow one another along ``t``.
+
         Raises:
             MediaError: the file is missing or cannot be read.
         """
+        inputs = self.config.inputs
         frames = read_frames(
             source,
-            self.config.inputs.num_frames,
+            inputs.num_frames * inputs.num_views // inputs.burst_length,
             start_seconds=start_seconds,
             end_seconds=end_seconds,
-            short_side=self.config.inputs.frames.test_read_size,
+            short_side=inputs.frames.test_read_size,
+            burst_length=inputs.burst_length,
+            burst_interval=inputs.burst_interval,
         )
-        return test_clip(frames.images, self.config.inputs.frames)
+        return test_clip(frames.images, inputs.frames)
 
     @torch.inference_mode()
     def video_tokens(self, clips: Sequence[np.ndarray]) -> Float[Tensor, "b t h w d"]:
         """Encode clips; keep the tokens to ask several questions of one video."""
+        num_views = self.config.inputs.num_views
         batch = torch.from_numpy(np.stack(clips)).to(self.device)
-        return self.network.video_tokens(batch)
+        tokens = self.network.video_tokens(batch.unflatten(1, (num_views, -1)).flatten(0, 1))
+        return tokens.unflatten(0, (-1, num_views)).mean(dim=1) if num_views > 1 else tokens
 
     @torch.inference_mode()
     def embed_clips(self, clips: Sequence[np.ndarray]) -> Float[Tensor, "b d"]:
@@ -184,7 +203,9 @@ class Clover:
 
     def encode_words(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and which of them are no padding, on the network's device."""
-        encoded = self.tokenizer.encode(texts, max_length=self.config.inputs.max_text_length)
+        keep_mask = self.config.model.heads.answers_at_mask
+        longest = self.config.inputs.max_text_length
+        encoded = self.tokenizer.encode(texts, max_length=longest, keep_mask=keep_mask)
         token_ids = torch.from_numpy(encoded.token_ids).to(self.device)
         return token_ids, torch.from_numpy(encoded.is_token).to(self.device)
 
@@ -198,7 +219,21 @@ class Clover:
             ConfigError: the model was not fine-tuned on questions.
         """
         token_ids, is_token = self.encode_words(questions)
-        return self.network.answer_scores(video_tokens, token_ids, is_token).softmax(dim=-1)
+        is_blank = token_ids == self.tokenizer.mask_id if self.config.model.heads.answers_at_mask else None
+        return self.network.answer_scores(video_tokens, token_ids, is_token, is_blank=is_blank).softmax(dim=-1)
+
+    @torch.inference_mode()
+    def choice_scores(
+        self, video_tokens: Float[Tensor, "b t h w d"], texts: Sequence[Sequence[str]]
+    ) -> Float[Tensor, "b k"]:
+        """Scores of candidate texts (`clover.data.composition`), the same number for every encoded video.
+
+        Raises:
+            ConfigError: the model was not fine-tuned on choices.
+        """
+        token_ids, is_token = self.encode_words([text for candidates in texts for text in candidates])
+        shape = (len(texts), -1)
+        return self.network.choice_scores(video_tokens, token_ids.unflatten(0, shape), is_token.unflatten(0, shape))
 
     def answer(self, source: Media, question: str, *, num_answers: int = 5) -> list[Answer]:
         """Answer a question about a video: the most probable answers, best first.
@@ -216,15 +251,19 @@ class Clover:
             for place, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
-    def with_answers(self, answers: Sequence[str], *, dropout: float, seed: int) -> Clover:
-        """The same weights with a fresh open-ended head over an answer vocabulary."""
-        heads = replace(self.config.model.heads, num_answers=len(answers), answer_dropout=dropout)
+    def with_heads(self, heads: HeadConfig, *, answers: Sequence[str] = (), seed: int) -> Clover:
+        """The same weights with fresh task heads, and with an open-ended one its answer vocabulary."""
         config = replace(self.config, model=replace(self.config.model, heads=heads), answers=tuple(answers))
         network = CloverModel(config.model)
         initialise(network, seed)
-        kept = {key: value for key, value in self.network.state_dict().items() if not key.startswith("answer_head.")}
-        load_strictly(network, kept, source="the pre-trained network", may_lack=r"answer_head\..*")
+        own = ("answer_head.", "choice_head.")
+        kept = {key: value for key, value in self.network.state_dict().items() if not key.startswith(own)}
+        load_strictly(network, kept, source="the pre-trained network", may_lack=r"(answer|choice)_head\..*")
         return Clover(network.to(self.device), self.tokenizer, config)
+
+    def with_inputs(self, inputs: InputConfig) -> Clover:
+        """The same network reading other frames, or longer texts."""
+        return Clover(self.network, self.tokenizer, replace(self.config, inputs=inputs))
 
 
 def _read_config(path: Path) -> CloverConfig:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clover.errors import DataError
-from clover.evaluation.metrics import both_directions, chance_recall, ranks, retrieval_metrics
+from clover.evaluation.metrics import both_directions, chance_recall, ranks, retrieval_metrics, similarities
 
 
 def brute_force_rank(row, right, rule):
@@ -38,7 +38,7 @@ def test_ranks_are_brute_force(queries, gallery, seed, rule):
 
 def test_collapsed_embeddings_are_the_worst_and_not_the_best():
     same = np.ones((20, 3))
-    found = both_directions(same, same, np.arange(20))
+    found = both_directions(similarities(same, same), np.arange(20))
     for metrics in found.values():
         assert metrics.recall_at_10 == 0.0
         assert metrics.median_rank == 20
@@ -47,7 +47,7 @@ def test_collapsed_embeddings_are_the_worst_and_not_the_best():
 def test_a_video_is_found_by_the_best_of_its_texts():
     videos = np.eye(3)
     texts = np.array([[1.0, 0, 0], [0, 1, 0.2], [0.9, 0.1, 0], [0, 0, 1], [0, 0, 1.0]])
-    found = both_directions(texts, videos, np.array([0, 1, 1, 2, 2]))
+    found = both_directions(similarities(texts, videos), np.array([0, 1, 1, 2, 2]))
     assert found["text_to_video"].num_queries == 5
     assert found["text_to_video"].recall_at_1 == pytest.approx(80.0)
     assert found["video_to_text"].num_queries == 3
@@ -67,4 +67,4 @@ def test_broken_scores_are_refused():
     with pytest.raises(DataError, match="nothing to rank"):
         ranks(np.zeros((0, 3)), np.zeros(0, dtype=int))
     with pytest.raises(DataError, match="no text"):
-        both_directions(np.eye(2), np.eye(3)[:, :2], np.array([0, 1]))
+        both_directions(similarities(np.eye(2), np.eye(3)[:, :2]), np.array([0, 1]))

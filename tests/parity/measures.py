@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clover.evaluation.metrics import both_directions, ranks, retrieval_metrics
+from clover.evaluation.metrics import both_directions, ranks, retrieval_metrics, similarities
 from golden import Golden
 
 
@@ -25,7 +25,7 @@ def metrics(golden: Golden) -> None:
     assert sizes
     for name in sizes:
         video, text = tensors[f"in.{name}.video"], tensors[f"in.{name}.text"]
-        found = both_directions(text, video, np.arange(len(video)))
+        found = both_directions(similarities(text, video), np.arange(len(video)))
         _agrees(found["text_to_video"], expected[name]["text_to_video"])
         _agrees(found["video_to_text"], expected[name]["video_to_text_by_swapping_arguments"])
     for name, bounds in expected["ties"].items():

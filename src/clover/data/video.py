@@ -55,6 +55,8 @@ def read_frames(
     start_seconds: float | int = 0.0,
     end_seconds: float | int | None = None,
     short_side: int | None = None,
+    burst_length: int = 1,
+    burst_interval: int = 1,
     num_threads: int = 1,
 ) -> Frames:
     """Reads frames spread over a span of a video by the published rule (`sample_indices`).
@@ -65,16 +67,18 @@ def read_frames(
 
     Args:
         source: A path, the bytes of a file, an array [t, h, w, 3] uint8, or a file open in binary mode.
-        num_frames: How many frames to read; more than the video has repeats some.
+        num_frames: How many frames (or bursts of frames) to read; more than the video has repeats some.
         generator: Draws a random frame of each segment (training); None takes the middle ones (test).
         start_seconds: Beginning of the span; the frame shown then belongs to it.
         end_seconds: End of the span, which a frame beginning then no longer belongs to; None is the end of
             the video.
         short_side: Length in pixels of the shorter side after resizing, aspect kept; None keeps the size.
+        burst_length: Frames in each burst.
+        burst_interval: Distance between the frames of a burst, in frames.
         num_threads: Decoding threads; leave it at 1 when several processes decode at once.
 
     Returns:
-        ``num_frames`` RGB frames with their times.
+        ``num_frames * burst_length`` RGB frames with their times.
 
     Raises:
         MediaError: Nothing can be decoded, or the span is empty or lies outside the video.
@@ -82,7 +86,10 @@ def read_frames(
     """
     with _open(source, num_threads) as reader:
         first, last = _span(reader, start_seconds, end_seconds)
-        indices = [first + index for index in sample_indices(last - first, num_frames, generator=generator)]
+        chosen = sample_indices(
+            last - first, num_frames, generator=generator, clip_length=burst_length, frame_interval=burst_interval
+        )
+        indices = [first + index for index in chosen]
         return reader.read(indices, short_side=short_side)
 
 

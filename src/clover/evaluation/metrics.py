@@ -120,30 +120,47 @@ def chance_recall(num_gallery: int, k: int, num_right: int = 1) -> float:
     return 100 * (1 - miss)
 
 
+def similarities(
+    texts: Float[np.ndarray, "texts d"], videos: Float[np.ndarray, "videos d"]
+) -> Float[np.ndarray, "texts videos"]:
+    """Cosine similarities of embeddings of any length."""
+    return _normalised(texts) @ _normalised(videos).T
+
+
+def dual_softmax(
+    scores: Float[np.ndarray, "texts videos"], *, temperature: float = 0.05
+) -> Float[np.ndarray, "texts videos"]:
+    """Scores times their softmax over all texts (Cheng et al., CAMoE, 2021): a video wants few texts.
+
+    It needs the whole set of queries, so figures made with it are not comparable with those made without.
+    """
+    sharp = scores / temperature
+    weights = np.exp(sharp - sharp.max(axis=0, keepdims=True))
+    return scores * weights / weights.sum(axis=0, keepdims=True)
+
+
 def both_directions(
-    texts: Float[np.ndarray, "texts d"],
-    videos: Float[np.ndarray, "videos d"],
+    scores: Float[np.ndarray, "texts videos"],
     video_of_text: Int[np.ndarray, " texts"],
     *,
     ties: TieRule = "pessimistic",
 ) -> dict[Literal["text_to_video", "video_to_text"], RetrievalMetrics]:
-    """Text-to-video and video-to-text figures by cosine similarity.
+    """Text-to-video and video-to-text figures.
 
     Every text is a query against all videos; every video is a query against all texts and is found by the best
     ranked of its own.
 
     Args:
-        texts: Embeddings of the texts, of any length.
-        videos: Embeddings of the distinct videos.
+        scores: Of every text with every distinct video.
         video_of_text: Each text's video.
         ties: Where wrong items of the same score stand.
 
     Raises:
-        DataError: an embedding is not finite, or a video has no text.
+        DataError: a score is not finite, or a video has no text.
     """
-    scores = _normalised(texts) @ _normalised(videos).T
-    found: Float64[np.ndarray, " videos"] = np.full(len(videos), np.inf)
-    for column in range(len(videos)):
+    num_texts, num_videos = scores.shape
+    found: Float64[np.ndarray, " videos"] = np.full(num_videos, np.inf)
+    for column in range(num_videos):
         own = np.flatnonzero(video_of_text == column)
         if not len(own):
             raise DataError(f"video number {column} has no text to be found by")
@@ -153,10 +170,10 @@ def both_directions(
             raise DataError("a score is not a finite number: the model's embeddings are broken")
         share = {"pessimistic": 1.0, "optimistic": 0.0, "expected": 0.5}[ties]
         found[column] = 1 + (wrong > best).sum() + share * (wrong == best).sum()
-    per_video = max(1, round(len(texts) / len(videos)))
+    per_video = max(1, round(num_texts / num_videos))
     return {
         "text_to_video": retrieval_metrics(scores, video_of_text, ties=ties),
-        "video_to_text": metrics_from_ranks(found, len(texts), num_right=per_video),
+        "video_to_text": metrics_from_ranks(found, num_texts, num_right=per_video),
     }
 
 

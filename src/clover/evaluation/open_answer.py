@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
 
-from clover.errors import DataError, MediaError
-from clover.evaluation.retrieval import batched
+from clover.evaluation.predictions import predict_answers
+from clover.evaluation.views import read_clip
 from clover.pipeline import Clover
 from clover.types import OpenEnded
 
@@ -54,67 +52,25 @@ def evaluate_questions(
         DataError: nothing is left to evaluate.
         MediaError: with ``strict``, a video that cannot be read.
     """
-    by_video: dict[Path, list[OpenEnded]] = {}
-    for question in questions:
-        by_video.setdefault(question.video, []).append(question)
-    rows: list[OpenEnded] = []
-    given: list[str] = []
-    skipped: dict[str, str] = {}
-    for done, (video, asked) in enumerate(by_video.items(), start=1):
-        try:
-            clip = clover.clip(video)
-        except MediaError as error:
-            if strict:
-                raise
-            skipped[str(video)] = str(error)
-            continue
-        rows += asked
-        given += best_answers(clover, clip, [row.question for row in asked])
-        if progress is not None:
-            progress(done, len(by_video))
-    if not rows:
-        raise DataError(
-            f"none of the {len(by_video)} videos can be read; the first: {next(iter(skipped.values()), '')}"
-        )
-    right = _is_right(rows, given)
-    blind = _is_right(rows, answers_without_video(clover, [row.question for row in rows]))
+    found = predict_answers(clover, questions, read_clip(clover), strict=strict, progress=progress).of_readable()
+    rows, right = found.rows, found.is_right
+    blind = predict_answers(clover, rows, read_clip(clover, "blank")).is_right
     frequent = Counter(row.answer for row in training_questions).most_common(1)[0][0]
     types = sorted({row.question_type or "" for row in rows})
     of_type = {name: np.array([(row.question_type or "") == name for row in rows]) for name in types}
     return QuestionResult(
         num_questions=len(rows),
         accuracy=100 * float(right.mean()),
-        interval=_interval(right),
+        interval=accuracy_interval(right),
         most_frequent_answer=100 * float(np.mean([row.answer == frequent for row in rows])),
         question_only=100 * float(blind.mean()),
         by_type={name: 100 * float(right[chosen].mean()) for name, chosen in of_type.items()},
-        skipped=skipped,
+        skipped=found.unreadable,
     )
 
 
-def best_answers(clover: Clover, clip: np.ndarray, questions: Sequence[str]) -> list[str]:
-    """The most probable answer to each question about one clip; the video is encoded once."""
-    tokens = clover.video_tokens([clip])
-    found: list[str] = []
-    for batch in batched(questions, 32):
-        probabilities = clover.answer_probabilities(tokens.expand(len(batch), *tokens.shape[1:]), batch)
-        found += [clover.config.answers[place] for place in probabilities.argmax(dim=-1).tolist()]
-    return found
-
-
-def answers_without_video(clover: Clover, questions: Sequence[str]) -> list[str]:
-    """The most probable answers when the video is one even grey (the pixels' mean)."""
-    size, num_frames = clover.config.inputs.frames.size, clover.config.inputs.num_frames
-    mean = torch.tensor(clover.config.model.pixels.mean).round().to(torch.uint8).numpy()
-    return best_answers(clover, np.broadcast_to(mean, (num_frames, size, size, 3)).copy(), questions)
-
-
-def _is_right(rows: Sequence[OpenEnded], given: Sequence[str]) -> np.ndarray:
-    return np.array([row.answer == answer for row, answer in zip(rows, given, strict=True)], dtype=np.float64)
-
-
-def _interval(right: np.ndarray, num_draws: int = 1000) -> tuple[float, float]:
-    """Bootstrap interval of a mean of 0s and 1s: redrawing them is a binomial draw."""
+def accuracy_interval(right: np.ndarray, num_draws: int = 1000) -> tuple[float, float]:
+    """95 % bootstrap interval of the percentage that is right: redrawing 0s and 1s is a binomial draw."""
     draws = np.random.default_rng(0).binomial(len(right), right.mean(), size=num_draws) / len(right)
     low, high = np.percentile(draws, [2.5, 97.5])
     return 100 * float(low), 100 * float(high)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from clover.errors import DataError, MediaError
-from clover.evaluation.metrics import RetrievalMetrics, both_directions
+from clover.evaluation.metrics import RetrievalMetrics, both_directions, dual_softmax, similarities
+from clover.evaluation.predictions import batched
+from clover.evaluation.views import ReadClip
 from clover.pipeline import Clover
 from clover.types import Pair
-
-ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,21 +22,18 @@ class RetrievalResult:
 
     text_to_video: RetrievalMetrics
     video_to_text: RetrievalMetrics
+    dual_softmax: RetrievalMetrics
+    """Text to video with every score weighted by how the video prefers the text: it uses all queries at once, which a
+    search engine cannot, so it is a row of its own."""
     skipped: dict[str, str]
     """Videos left out because they cannot be read, and why; they left the gallery and their texts the queries."""
-
-
-def batched(items: Sequence[ItemT], size: int) -> Iterator[list[ItemT]]:
-    """Consecutive stretches of a sequence."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def embed_videos(
     clover: Clover,
     videos: Sequence[Path],
     *,
+    read: ReadClip | None = None,
     strict: bool = False,
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
@@ -57,7 +52,7 @@ def embed_videos(
         clips = {}
         for video in batch:
             try:
-                clips[video] = clover.clip(video)
+                clips[video] = (read or clover.clip)(video)
             except MediaError as error:
                 if strict:
                     raise
@@ -86,6 +81,7 @@ def evaluate_retrieval(
     clover: Clover,
     pairs: Sequence[Pair],
     *,
+    read: ReadClip | None = None,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> RetrievalResult:
@@ -96,6 +92,7 @@ def evaluate_retrieval(
     Args:
         clover: The model.
         pairs: Queries with their right video; several texts of one video are several queries.
+        read: How videos are read; None shows the model the whole clip.
         strict: Stop at a video that cannot be read instead of leaving it out.
         progress: Called with (videos done, videos).
 
@@ -104,14 +101,18 @@ def evaluate_retrieval(
         MediaError: with ``strict``, a video that cannot be read.
     """
     videos = list(dict.fromkeys(pair.video for pair in pairs))
-    embeddings, skipped = embed_videos(clover, videos, strict=strict, progress=progress)
+    embeddings, skipped = embed_videos(clover, videos, read=read, strict=strict, progress=progress)
     kept = [pair for pair in pairs if pair.video in embeddings]
     if not kept:
         raise DataError(f"none of the {len(videos)} videos can be read; the first: {next(iter(skipped.values()), '')}")
     place = {video: row for row, video in enumerate(embeddings)}
-    found = both_directions(
-        embed_texts(clover, [pair.text for pair in kept]),
-        np.stack(list(embeddings.values())),
-        np.array([place[pair.video] for pair in kept]),
+    texts = embed_texts(clover, [pair.text for pair in kept])
+    scores = similarities(texts, np.stack(list(embeddings.values())))
+    video_of_text = np.array([place[pair.video] for pair in kept])
+    found = both_directions(scores, video_of_text)
+    return RetrievalResult(
+        text_to_video=found["text_to_video"],
+        video_to_text=found["video_to_text"],
+        dual_softmax=both_directions(dual_softmax(scores), video_of_text)["text_to_video"],
+        skipped=skipped,
     )
-    return RetrievalResult(text_to_video=found["text_to_video"], video_to_text=found["video_to_text"], skipped=skipped)

@@ -12,6 +12,7 @@ from clover.data.shapes.corpus import read_questions
 from clover.errors import DataError
 from clover.experiment.configs import QuestionExperiment
 from clover.experiment.pieces import clip_reader, corpus_folder, run_stage
+from clover.modeling.model import HeadConfig
 from clover.objectives.answering import answer_loss
 from clover.objectives.pretraining import Losses
 from clover.pipeline import Clover
@@ -58,7 +59,8 @@ def finetune_questions(
     videos = list(dict.fromkeys(row.video for row in known))
     reader, skipped = clip_reader(experiment.data, clover.config.inputs, videos, quiet=quiet)
     items = [row for row in known if str(row.video) not in skipped]
-    tuned = clover.with_answers(answers, dropout=experiment.answer_dropout, seed=experiment.seed)
+    heads = HeadConfig(num_answers=len(answers), answer_dropout=experiment.answer_dropout)
+    tuned = clover.with_heads(heads, answers=answers, seed=experiment.seed)
 
     if not experiment.trains_encoders:
         for encoder in (tuned.network.video_encoder, tuned.network.text_encoder):
