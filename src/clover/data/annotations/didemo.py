@@ -82,7 +82,7 @@ def _paragraphs(path: Path, split: str, problems: Problems) -> list[Pair]:
         video = row.media("video")
         if listed is not None and video.name not in listed:
             raise BadRowError(expected=f"a video of {split}_list.txt", found=shown(video.name))
-        return _Sentence(video, row.text("description"), row.index, str(row.integer("annotation_id")))
+        return _Sentence(video, row.text("description"), row.index, row.identity("annotation_id"))
 
     paragraphs: dict[Path, list[_Sentence]] = {}
     for sentence in collect(read_json_list(path, problems), problems, parse):

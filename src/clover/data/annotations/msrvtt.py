@@ -65,7 +65,7 @@ def read_msrvtt_retrieval(folder: Path, split: str, problems: Problems) -> list[
     if split == "test_1k":
         names = ("MSRVTT_JSFUSION_test.csv", "annotation/MSRVTT_JSFUSION_test.csv")
         path = find_file(folder, names, problems, what="MSR-VTT 1k-A test file")
-        rows = read_table(path, ("key", "video_id", "sentence"), problems)
+        rows = read_table(path, ("video_id", "sentence"), problems)
         return collect(rows, problems, _test_pair)
     if split in _OFFICIAL:
         videos = {f"video{number}" for number in _OFFICIAL[split]}
@@ -83,7 +83,7 @@ def _test_pair(row: Row) -> Pair:
         text=row.text("sentence"),
         index=row.index,
         video_id=video_id,
-        text_id=row.text("key"),
+        text_id=row.identity("key"),
     )
 
 
@@ -153,7 +153,7 @@ def _caption(row: Row, *, file: _CaptionFile, videos: Collection[str], first_ind
         text=row.text("caption"),
         index=first_index + row.index,
         video_id=video_id,
-        text_id=str(row.integer(file.text_id)),
+        text_id=row.identity(file.text_id),
     )
 
 

@@ -20,8 +20,7 @@ def read_youtube_mapping(folder: Path, problems: Problems) -> dict[str, Path]:
     Raises:
         DataError: ``youtube_mapping.txt`` is missing or unreadable.
     """
-    names = ("youtube_mapping.txt", "youtube_video_to_id_mapping.txt")
-    path = find_file(folder, names, problems, what="mapping of MSVD videos to files")
+    path = find_file(folder, ("youtube_mapping.txt",), problems, what="mapping of MSVD videos to files")
     files: dict[str, Path] = {}
 
     def add(row: Row) -> None:

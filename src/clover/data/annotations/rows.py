@@ -75,6 +75,12 @@ class Row:
             return int(value)
         raise BadRowError(expected=f"a whole number in {name!r}", found=shown(value))
 
+    def identity(self, name: str) -> str:
+        """A field that holds the row's own name or number; the row's place where it does not."""
+        value = self.fields.get(name)
+        text = str(value) if isinstance(value, int | str) else ""
+        return text.strip() if re.fullmatch(r"\s*[A-Za-z0-9_.-]{1,99}\s*", text) else str(self.index)
+
     def label(self, name: str, *, first: int = 0) -> int:
         """A field that tells the right option, counted from ``first`` in the file and from 0 in the result."""
         label = self.integer(name) - first
