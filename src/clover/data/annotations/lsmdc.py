@@ -144,7 +144,7 @@ def read_lsmdc_choices(folder: Path, split: str, problems: Problems, *, seed: in
     if split == "train":
         readers["LSMDC16_CAP_train.csv"] = captions
     path, questions = read_first(folder, readers, problems, what=f"LSMDC multiple-choice {split} file")
-    if split != "train":
+    if split == "test":
         check_options_are_shuffled(path, questions)
     return questions
 
@@ -174,11 +174,11 @@ def _shuffled_choice(row: Row, *, seed: int) -> MultiChoice:
 def _check_counting(path: Path, rows: Sequence[Row], *, first: int) -> None:
     """Options counted from 0 where 1 is due, or the reverse, would shift every label that still is in range."""
     counts = Counter(str(row.fields["answer"]).strip() for row in rows)
-    too_low, last = ("0", "5") if first == 1 else ("5", "0")
-    if counts[too_low] > 1 and not counts[last]:
+    outside, last = ("0", "5") if first == 1 else ("5", "0")
+    if counts[outside] > 1 and not counts[last]:
         raise DataError(
-            f"{path}: expected right options from {first} to {first + NUM_OPTIONS - 1}, found {counts[too_low]:,} times "
-            f"{too_low} and never {last}: this file counts from {1 - first}; rename it as its publisher does"
+            f"{path}: expected right options from {first} to {first + NUM_OPTIONS - 1}, found {outside} in "
+            f"{counts[outside]:,} rows and {last} in none: it counts from {1 - first}; fetch the publisher's file"
         )
 
 
