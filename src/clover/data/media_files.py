@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from clover.errors import MediaError
@@ -44,10 +44,20 @@ def find_media(paths: Iterable[Path]) -> list[Path]:
 
 
 def _media_in(folder: Path) -> list[Path]:
+    endings = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return [path for path in walk_files(folder) if os.path.splitext(path.name)[1].lower() in endings]  # noqa: PTH122
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """The files at any depth; names that begin with a dot are passed over; links are followed, each folder once.
+
+    Raises:
+        MediaError: A folder cannot be read.
+    """
+
     def refuse(error: OSError) -> None:
         raise MediaError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
 
-    found: list[Path] = []
     visited: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(parent)
@@ -56,8 +66,4 @@ def _media_in(folder: Path) -> list[Path]:
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 (names, not paths)
-            if not name.startswith(".") and ending in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-                found.append(Path(parent, name))
-    return found
+        yield from (Path(parent, name) for name in files if not name.startswith("."))

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from clover.data.annotations.vocabulary import OUTSIDE, answer_vocabulary, label_answers
 from clover.data.loader import QuestionBatch, QuestionCollator
 from clover.data.shapes.corpus import read_questions
-from clover.errors import DataError
 from clover.experiment.configs import QuestionExperiment
 from clover.experiment.pieces import clip_reader, corpus_folder, run_stage
 from clover.modeling.model import HeadConfig
 from clover.objectives.answering import answer_loss
 from clover.objectives.pretraining import Losses
 from clover.pipeline import Clover
-from clover.types import OpenEnded
-
-
-def answer_vocabulary(questions: Sequence[OpenEnded], num_answers: int) -> tuple[str, ...]:
-    """The most frequent training answers, ties in alphabetical order.
-
-    Raises:
-        DataError: there is no question.
-    """
-    if not questions:
-        raise DataError("there are no training questions to take answers from")
-    counts = Counter(question.answer for question in questions)
-    return tuple(sorted(counts, key=lambda answer: (-counts[answer], answer))[:num_answers])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +39,7 @@ def finetune_questions(
     """
     questions = read_questions(corpus_folder(experiment.data), "train")
     answers = answer_vocabulary(questions, experiment.num_answers)
-    label_of = {answer: label for label, answer in enumerate(answers)}
-    known = [replace(row, label=label_of[row.answer]) for row in questions if row.answer in label_of]
+    known = [row for row in label_answers(questions, answers) if row.label != OUTSIDE]
     videos = list(dict.fromkeys(row.video for row in known))
     reader, skipped = clip_reader(experiment.data, clover.config.inputs, videos, quiet=quiet)
     items = [row for row in known if str(row.video) not in skipped]
