@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
+from clover.data.composition import choice_texts
 from clover.data.masking import TextMaskingConfig, VideoMaskingConfig, mask_text, tube_masks
 from clover.data.tagging import TagCache
 from clover.data.text import Tokenizer
 from clover.errors import DataError, MediaError
-from clover.types import OpenEnded
+from clover.types import Cloze, MultiChoice, OpenEnded, Pair
 
 ItemT = TypeVar("ItemT")
 BatchT = TypeVar("BatchT")
@@ -56,6 +57,27 @@ class QuestionBatch:
     clip: UInt8[Tensor, "b t h w 3"]
     token_ids: Int[Tensor, "b l"]
     is_token: Bool[Tensor, "b l"]
+    is_blank: Bool[Tensor, "b l"]
+    """Where a [MASK] stands."""
+    labels: Int[Tensor, " b"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairBatch:
+    """Videos and a text of each."""
+
+    clip: UInt8[Tensor, "b t h w 3"]
+    token_ids: Int[Tensor, "b l"]
+    is_token: Bool[Tensor, "b l"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceBatch:
+    """Videos and a composed text per option of a question about each."""
+
+    clip: UInt8[Tensor, "b t h w 3"]
+    token_ids: Int[Tensor, "b k l"]
+    is_token: Bool[Tensor, "b k l"]
     labels: Int[Tensor, " b"]
 
 
@@ -148,19 +170,84 @@ class PretrainingCollator:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionCollator:
-    """Questions with a label in the vocabulary to a batch."""
+class ClipCollator:
+    """Reads the clips of a batch; what the collators of fine-tuning share."""
 
     read_clip: ClipReader
     tokenizer: Tokenizer
     max_text_length: int
+    skipped: dict[str, str] | None = field(default_factory=dict)
+    """Videos that could not be read, and why; None stops at the first."""
 
-    def __call__(self, items: Sequence[OpenEnded], generator: np.random.Generator | None) -> QuestionBatch:
+    def clips(self, items: Sequence[ItemT], generator: np.random.Generator | None) -> tuple[list[ItemT], Tensor]:
+        """Items whose video can be read, and their clips ``[b t h w 3]``; the batch gets smaller by the others.
+
+        Raises:
+            DataError: none can be read.
+            MediaError: where nothing may be skipped, one cannot be read.
+        """
+        kept: list[ItemT] = []
+        clips: list[np.ndarray] = []
+        for item in items:
+            video: Path = item.video  # type: ignore[attr-defined]
+            try:
+                clips.append(self.read_clip(video, generator))
+            except MediaError as error:
+                if self.skipped is None:
+                    raise
+                self.skipped[str(video)] = str(error)
+            else:
+                kept.append(item)
+        if not clips:
+            last = list((self.skipped or {}).values())[-1]
+            raise DataError(f"none of the {len(items)} videos of a batch can be read; the last: {last}")
+        return kept, torch.from_numpy(np.stack(clips))
+
+
+class PairCollator(ClipCollator):
+    """Pairs of video and text to a batch."""
+
+    def __call__(self, items: Sequence[Pair], generator: np.random.Generator | None) -> PairBatch:
         """Read and encode."""
-        encoded = self.tokenizer.encode([item.question for item in items], max_length=self.max_text_length)
-        return QuestionBatch(
-            clip=torch.from_numpy(np.stack([self.read_clip(item.video, generator) for item in items])),
+        kept, clip = self.clips(items, generator)
+        encoded = self.tokenizer.encode([item.text for item in kept], max_length=self.max_text_length)
+        return PairBatch(
+            clip=clip,
             token_ids=torch.from_numpy(encoded.token_ids),
             is_token=torch.from_numpy(encoded.is_token),
-            labels=torch.tensor([item.label for item in items]),
+        )
+
+
+class QuestionCollator(ClipCollator):
+    """Questions, or sentences with a blank, with a label in the vocabulary to a batch."""
+
+    def __call__(self, items: Sequence[OpenEnded | Cloze], generator: np.random.Generator | None) -> QuestionBatch:
+        """Read and encode; a blank survives the cut of a long sentence."""
+        kept, clip = self.clips(items, generator)
+        questions = [item.question for item in kept]
+        encoded = self.tokenizer.encode(questions, max_length=self.max_text_length, keep_mask=True)
+        token_ids = torch.from_numpy(encoded.token_ids)
+        return QuestionBatch(
+            clip=clip,
+            token_ids=token_ids,
+            is_token=torch.from_numpy(encoded.is_token),
+            is_blank=token_ids == self.tokenizer.mask_id,
+            labels=torch.tensor([item.label for item in kept]),
+        )
+
+
+class ChoiceCollator(ClipCollator):
+    """Multiple-choice rows to a batch."""
+
+    def __call__(self, items: Sequence[MultiChoice], generator: np.random.Generator | None) -> ChoiceBatch:
+        """Read, compose one text per option, and encode."""
+        kept, clip = self.clips(items, generator)
+        texts = [text for item in kept for text in choice_texts(item.question, item.options)]
+        encoded = self.tokenizer.encode(texts, max_length=self.max_text_length)
+        shape = (len(kept), -1)
+        return ChoiceBatch(
+            clip=clip,
+            token_ids=torch.from_numpy(encoded.token_ids).unflatten(0, shape),
+            is_token=torch.from_numpy(encoded.is_token).unflatten(0, shape),
+            labels=torch.tensor([item.label for item in kept]),
         )

@@ -1,19 +1,27 @@
-"""Fine-tuning on open-ended questions: a checkpoint in, one with an answer head out."""
+"""Fine-tuning: a pre-trained model, a task and its rows in; a checkpoint with the task's head out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from clover.data.annotations.vocabulary import OUTSIDE, answer_vocabulary, label_answers
-from clover.data.loader import QuestionBatch, QuestionCollator
+from safetensors.torch import load_file
+
+from clover.data.annotations.vocabulary import answer_vocabulary
+from clover.data.loader import ClipReader
 from clover.data.shapes.corpus import read_questions
-from clover.experiment.configs import QuestionExperiment
+from clover.errors import DataError
+from clover.experiment.configs import QuestionExperiment, StageConfig
 from clover.experiment.pieces import clip_reader, corpus_folder, run_stage
-from clover.modeling.model import HeadConfig
-from clover.objectives.answering import answer_loss
+from clover.experiment.tasks import AnswerTask, Task
+from clover.files import write_text
+from clover.modeling.weights import load_strictly
 from clover.objectives.pretraining import Losses
 from clover.pipeline import Clover
+from clover.training.loop import Occasional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,51 +33,163 @@ class Finetuned:
     skipped: dict[str, str]
     """Videos that cannot be read, and why."""
     num_left_out: int
-    """Training questions whose answer is outside the vocabulary."""
+    """Training rows that cannot be trained on: their answer is outside the vocabulary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Keeping the best of several moments of a run instead of the last."""
+
+    every: int
+    """Steps between two evaluations."""
+    score: Callable[[Clover], float]
+    """Evaluates the model; the highest score is kept, the first of several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetuning:
+    """A fine-tuning run, ready."""
+
+    task: Task
+    stage: StageConfig
+    read_clip: ClipReader
+    skipped: dict[str, str] | None
+    """Gets the videos that cannot be read; None stops at the first."""
+    max_text_length: int
+    folder: Path
+    settings: Any
+    """Everything that decides the result; a state of other settings is not resumed."""
+    trains_encoders: bool = True
+    selection: Selection | None = None
+    seed: int = 0
+    save_every: int = 200
+    quiet: bool = False
+
+    def run(self, clover: Clover, rows: Sequence[Any], *, resume: bool = False) -> Clover:
+        """Train on rows that the task finds usable, and save the checkpoint folder.
+
+        Raises:
+            DataError: too few rows to fill a batch.
+            CheckpointError: with ``resume``, the saved state is another run's.
+        """
+        tuned = self.task.with_head(clover, self.seed)
+        if not self.trains_encoders:
+            for encoder in (tuned.network.video_encoder, tuned.network.text_encoder):
+                encoder.requires_grad_(False)
+
+        def losses(batch: Any, _: int) -> Losses:
+            return self.task.losses(tuned, batch)
+
+        run_stage(
+            folder=self.folder,
+            title="fine-tuning",
+            settings=self.settings,
+            stage=self.stage,
+            module=tuned.network,
+            items=[row for row in rows if str(row.video) not in (self.skipped or {})],
+            make_batch=self.task.collator(
+                read_clip=self.read_clip,
+                tokenizer=tuned.tokenizer,
+                max_text_length=self.max_text_length,
+                skipped=self.skipped,
+            ),
+            losses=losses,
+            seed=self.seed,
+            save_every=self.save_every,
+            resume=resume,
+            occasional=self._selecting(tuned, resume),
+            quiet=self.quiet,
+        )
+        if self.selection is not None:
+            _Best(self.folder).restore(tuned)
+        tuned.network.requires_grad_(True)
+        tuned.save_pretrained(self.folder / "checkpoint")
+        return tuned
+
+    def _selecting(self, tuned: Clover, resume: bool) -> list[Occasional]:
+        if self.selection is None:
+            return []
+        score, best = self.selection.score, _Best(self.folder)
+        if not resume:
+            best.forget()
+
+        def evaluate(num_steps: int) -> None:
+            tuned.network.eval()
+            best.consider(tuned, score(tuned), num_steps)
+            tuned.network.train()
+
+        every = min(self.selection.every, self.stage.num_steps)
+        return [Occasional(every=every, run=evaluate)]
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best moment so far, on disk, so that a resumed run still knows it."""
+
+    folder: Path
+
+    @property
+    def _note(self) -> Path:
+        return self.folder / "selection.json"
+
+    def forget(self) -> None:
+        self._note.unlink(missing_ok=True)
+
+    def consider(self, clover: Clover, score: float, num_steps: int) -> None:
+        rows = json.loads(self._note.read_text(encoding="utf-8")) if self._note.is_file() else []
+        rows = [row for row in rows if row["step"] < num_steps]
+        if score > max((row["score"] for row in rows), default=float("-inf")):
+            clover.save_pretrained(self.folder / "best")
+        write_text(self._note, json.dumps([*rows, {"step": num_steps, "score": score}], indent=2) + "\n")
+
+    def restore(self, clover: Clover) -> None:
+        """Put the best weights back; a run too short to be evaluated keeps its last."""
+        if self._note.is_file():
+            weights = self.folder / "best" / "model.safetensors"
+            load_strictly(clover.network, load_file(weights), source=str(weights))
 
 
 def finetune_questions(
     clover: Clover, experiment: QuestionExperiment, folder: Path, *, resume: bool = False, quiet: bool = False
 ) -> Finetuned:
-    """Train the network and a fresh answer head; questions whose answer is outside the vocabulary are left out.
+    """Fine-tune on the open-ended questions of the generated corpus.
 
     Raises:
         DataError: there is no question, or no video can be read.
         MediaError: in a strict run, a video that cannot be read.
     """
-    questions = read_questions(corpus_folder(experiment.data), "train")
-    answers = answer_vocabulary(questions, experiment.num_answers)
-    known = [row for row in label_answers(questions, answers) if row.label != OUTSIDE]
-    videos = list(dict.fromkeys(row.video for row in known))
-    reader, skipped = clip_reader(experiment.data, clover.config.inputs, videos, quiet=quiet)
-    items = [row for row in known if str(row.video) not in skipped]
-    heads = HeadConfig(num_answers=len(answers), answer_dropout=experiment.answer_dropout)
-    tuned = clover.with_heads(heads, answers=answers, seed=experiment.seed)
-
-    if not experiment.trains_encoders:
-        for encoder in (tuned.network.video_encoder, tuned.network.text_encoder):
-            encoder.requires_grad_(False)
-
-    def losses(batch: QuestionBatch, _: int) -> Losses:
-        video = tuned.network.video_tokens(batch.clip)
-        loss = answer_loss(tuned.network.answer_scores(video, batch.token_ids, batch.is_token), batch.labels)
-        return Losses(terms={"answers": loss}, total=loss)
-
-    run_stage(
-        folder=folder,
-        title="fine-tuning on questions",
-        settings=experiment,
+    corpus = corpus_folder(experiment.data)
+    questions = read_questions(corpus, "train")
+    task = AnswerTask(answers=answer_vocabulary(questions, experiment.num_answers), dropout=experiment.answer_dropout)
+    rows = task.usable(questions)
+    videos = list(dict.fromkeys(row.video for row in rows))
+    inputs = clover.config.inputs
+    reader, skipped = clip_reader(experiment.data, inputs, videos, cache=corpus / ".cache", quiet=quiet)
+    run = Finetuning(
+        task=task,
         stage=experiment.training,
-        module=tuned.network,
-        items=items,
-        make_batch=QuestionCollator(
-            read_clip=reader, tokenizer=tuned.tokenizer, max_text_length=tuned.config.inputs.max_text_length
-        ),
-        losses=losses,
+        read_clip=reader,
+        skipped=None if experiment.data.strict else skipped,
+        max_text_length=inputs.max_text_length,
+        folder=folder,
+        settings=experiment,
+        trains_encoders=experiment.trains_encoders,
         seed=experiment.seed,
         save_every=experiment.save_every,
-        resume=resume,
         quiet=quiet,
     )
-    tuned.save_pretrained(folder / "checkpoint")
-    return Finetuned(clover=tuned, skipped=skipped, num_left_out=len(questions) - len(known))
+    tuned = run.run(clover, rows, resume=resume)
+    return Finetuned(clover=tuned, skipped=skipped, num_left_out=len(questions) - len(rows))
+
+
+def stage_of_epochs(stage: StageConfig, num_epochs: float, num_rows: int, *, max_steps: int = 0) -> StageConfig:
+    """A stage whose length is given in passes over its rows.
+
+    Raises:
+        DataError: the rows do not fill one batch.
+    """
+    steps_per_epoch = num_rows // stage.batch_size
+    if not steps_per_epoch:
+        raise DataError(f"{num_rows} samples do not fill a batch of {stage.batch_size}; choose a smaller batch")
+    num_steps = max(1, round(num_epochs * steps_per_epoch))
+    return replace(stage, num_steps=min(num_steps, max_steps) if max_steps else num_steps)

@@ -24,7 +24,7 @@ from clover.objectives.pretraining import Losses
 from clover.pipeline import InputConfig
 from clover.training.checkpoint import TrainingState
 from clover.training.logbook import Logbook, progress
-from clover.training.loop import Training
+from clover.training.loop import Occasional, Training
 from clover.training.optimizer import Optimizer
 
 ItemT = TypeVar("ItemT")
@@ -58,11 +58,12 @@ def tokenizer_for(data: DataConfig, texts: Sequence[str]) -> Tokenizer:
 
 
 def clip_reader(
-    data: DataConfig, inputs: InputConfig, videos: Sequence[Path], *, quiet: bool
+    data: DataConfig, inputs: InputConfig, videos: Sequence[Path], *, cache: Path, quiet: bool
 ) -> tuple[ClipReader, dict[str, str]]:
     """How training reads its clips, and the videos that cannot be read with the reason.
 
-    With kept frames, all videos are decoded now (or were before); without, each is decoded when its turn comes.
+    With kept frames, all videos are decoded now (or were before) into the folder ``cache``; without, each is decoded
+    when its turn comes.
 
     Raises:
         MediaError: in a strict run, a video that cannot be read.
@@ -81,7 +82,7 @@ def clip_reader(
         raise ConfigError("kept frames cannot be cropped anew: use --data.num-kept-frames 0 with random crops")
     with progress("decoding videos", quiet=quiet) as report:
         cache = FrameCache.build(
-            corpus_folder(data) / ".cache" / "frames",
+            cache / "frames",
             videos,
             num_kept=data.num_kept_frames,
             size=size,
@@ -105,6 +106,7 @@ def run_stage(
     seed: int,
     save_every: int,
     resume: bool,
+    occasional: Sequence[Occasional] = (),
     tensorboard: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -122,12 +124,13 @@ def run_stage(
         seed: Of the order of the samples and everything random.
         save_every: Steps between two saved states.
         resume: Go on from the saved state; a stage without one starts from the beginning.
+        occasional: What else is done every so many steps.
         tensorboard: Also write TensorBoard files.
         quiet: Show nothing.
     """
     torch.manual_seed(seed)
-    optimizer = Optimizer(module, stage.optimizer, num_steps=stage.num_steps)
     loader = Loader(items=items, make_batch=make_batch, batch_size=stage.batch_size, seed=seed)
+    optimizer = Optimizer(module, stage.optimizer, num_steps=stage.num_steps, steps_per_epoch=loader.steps_per_epoch)
     run = json.dumps({"title": title, "settings": to_plain(settings)}, sort_keys=True)
     state = TrainingState(path=folder / "state.safetensors", run=run, module=module, optimizer=optimizer)
     first_step = state.restore() if resume and state.path.is_file() else 0
@@ -141,7 +144,14 @@ def run_stage(
         tensorboard=tensorboard,
         quiet=quiet,
     ) as logbook:
-        training = Training(losses=losses, optimizer=optimizer, logbook=logbook, state=state, save_every=save_every)
+        training = Training(
+            losses=losses,
+            optimizer=optimizer,
+            logbook=logbook,
+            state=state,
+            save_every=save_every,
+            occasional=occasional,
+        )
         training.run(loader.batches(first_step, stage.num_steps), first_step=first_step)
     state.save(stage.num_steps)
     module.eval()

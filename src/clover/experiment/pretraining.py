@@ -42,7 +42,11 @@ class Pretraining:
         self.tags = TagCache(corpus / ".cache" / "tags.sqlite", tagger=experiment.data.tagger)
         self.tags.fill(captions)
         self.reader, self.skipped = clip_reader(
-            experiment.data, experiment.inputs, [video.video for video in videos], quiet=quiet
+            experiment.data,
+            experiment.inputs,
+            [video.video for video in videos],
+            cache=corpus / ".cache",
+            quiet=quiet,
         )
         self.videos = [video for video in videos if str(video.video) not in self.skipped]
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
