@@ -1,7 +1,7 @@
 """The eleven benchmarks as rows of one table: files, splits, inputs, published recipe, metric and published figures.
 
-Sources: the configs and pipelines of the authors' code at commit fa05f2e (recipes and inputs), the paper's Tables 1 and 2
-(figures), the files of the publishers (counts).
+Sources: the configs and pipelines of the authors' code at commit fa05f2e (recipes and inputs), the paper's Tables 1
+and 2 (figures), the files of the publishers (counts).
 """
 
 from __future__ import annotations

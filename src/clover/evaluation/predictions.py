@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def predict_answers(
     *,
     strict: bool = False,
     progress: Progress | None = None,
-) -> Predictions:  # type: ignore[type-arg]
+) -> Predictions[Any, str]:
     """The most probable answer to every question.
 
     Raises:

@@ -97,7 +97,7 @@ class QuestionExperiment:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkExperiment:
-    """A fine-tuning run on one of the eleven benchmarks; the recipe is the benchmark's published row, or a small one."""
+    """A fine-tuning run on one of the eleven benchmarks, by its published recipe or a small one."""
 
     annotations: str = ""
     """Folder of the publisher's annotation files."""

@@ -81,7 +81,7 @@ def clip_reader(
     if inputs.frames.training_fit != "square":
         raise ConfigError("kept frames cannot be cropped anew: use --data.num-kept-frames 0 with random crops")
     with progress("decoding videos", quiet=quiet) as report:
-        cache = FrameCache.build(
+        kept = FrameCache.build(
             cache / "frames",
             videos,
             num_kept=data.num_kept_frames,
@@ -89,8 +89,8 @@ def clip_reader(
             strict=data.strict,
             progress=report,
         )
-    skipped = {item.video: item.reason for item in cache.skipped}
-    return lambda video, generator: cache.clip(video, num_frames, generator), skipped
+    skipped = {item.video: item.reason for item in kept.skipped}
+    return lambda video, generator: kept.clip(video, num_frames, generator), skipped
 
 
 def run_stage(

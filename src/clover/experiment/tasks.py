@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from clover.data.annotations.vocabulary import OUTSIDE, label_answers
 from clover.data.loader import (
     ChoiceBatch,
     ChoiceCollator,
-    ClipCollator,
     PairBatch,
     PairCollator,
     QuestionBatch,
@@ -23,25 +20,6 @@ from clover.objectives.answering import answer_loss
 from clover.objectives.contrastive import symmetric_info_nce
 from clover.objectives.pretraining import Losses
 from clover.pipeline import Clover
-
-MakeBatch = Callable[[Sequence[Any], np.random.Generator], Any]
-
-
-class Task(Protocol):
-    """One family of benchmarks."""
-
-    @property
-    def collator(self) -> type[ClipCollator]:
-        """Makes batches of its rows."""
-
-    def with_head(self, clover: Clover, seed: int) -> Clover:
-        """The model with what the task needs on top, fresh."""
-
-    def usable(self, rows: Sequence[Any]) -> list[Any]:
-        """The rows that can be trained on, ready for the collator."""
-
-    def losses(self, clover: Clover, batch: Any) -> Losses:
-        """Forward pass and loss of one batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +96,8 @@ class AnswerTask:
         )
         loss = answer_loss(scores, batch.labels)
         return Losses(terms={"answers": loss}, total=loss)
+
+
+Task = RetrievalTask | ChoiceTask | AnswerTask
+"""One family of benchmarks: `collator` makes batches of its rows, `with_head` gives the model what the task needs on
+top, `usable` finds the rows that can be trained on, `losses` is one forward pass."""
