@@ -139,6 +139,9 @@ class Step:
             return run
 
         def update() -> None:
+            for weight in self.optimizer.parameters:  # the other parts leave gradients of their own weights only
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            torch.nn.utils.clip_grad_norm_(self.optimizer.parameters, 15.0)
             self.optimizer.adam.step()
             synchronise()
 
@@ -167,9 +170,9 @@ def main() -> None:
         data = interleaved(rounds, data=lambda: collate(run.videos[:batch_size], generator))["data"]
     step = Step(run, batch, device, getattr(torch, options.dtype))
     if options.compile:
-        step.network.video_encoder.compile()
-        step.network.text_encoder.compile()
-        step.network.fusion_encoder.compile()
+        step.network.video_encoder.compile(dynamic=False)
+        step.network.text_encoder.compile(dynamic=False)
+        step.network.fusion_encoder.compile(dynamic=False)
     step.network.eval()
     with torch.no_grad():
         difference = abs(step.loss(ours) - step.loss(separate_calls)) / step.loss(ours)

@@ -193,7 +193,7 @@ def main() -> None:
         initialise(encoder, 0)
         encoder = encoder.to(device).eval()
         if options.compile:
-            encoder.compile()
+            encoder.compile(dynamic=False)
         result |= compare(name, Compared(encoder, torch.randn(shape, device=device), dtype), rounds)
     if options.demo:
         result |= drift_of_demo(Path(options.demo), dtype)

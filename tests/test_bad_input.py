@@ -172,6 +172,25 @@ def test_a_disk_that_is_full_during_a_write(command, most_bytes, checkpoint, cor
     assert no_traces(tmp_path)
 
 
+def test_the_demo_never_touches_a_folder_of_the_users(tmp_path):
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "book.txt").write_text("mine")
+    status, _, errors = run("demo", "--quick", "--out", tmp_path)
+    assert status == 2
+    assert errors[-1].startswith(f"clover: {tmp_path / 'library'} is in the way")
+    assert [path.name for path in tmp_path.iterdir()] == ["library"]
+
+
+def test_names_in_brackets_are_printed_whole(checkpoint, video, tmp_path):
+    path = tmp_path / "clip [dQw4w9WgXcQ] [" / "b].mp4"
+    path.parent.mkdir()
+    path.write_bytes(video.read_bytes())
+    run("index", path, "--checkpoint", checkpoint, "--out", tmp_path / "library")
+    status, output, errors = run("search", tmp_path / "library", "ball")
+    assert (status, errors) == (0, [])
+    assert str(path) in output
+
+
 def _change_width(folder):
     path = folder / "config.json"
     path.write_text(path.read_text().replace('"embedding_width": 32', '"embedding_width": 48'))

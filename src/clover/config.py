@@ -19,6 +19,8 @@ def to_plain(config: Any) -> Any:
         return {field.name: to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
     if isinstance(config, (list, tuple)):
         return [to_plain(item) for item in config]
+    if isinstance(config, dict):
+        return {name: to_plain(value) for name, value in config.items()}
     if config is None or isinstance(config, (str, int, float, bool)):
         return config
     raise ConfigError(f"a config cannot hold {type(config).__name__} {config!r}")

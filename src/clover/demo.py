@@ -16,13 +16,14 @@ import torch
 
 from clover.data.shapes.corpus import ShapesConfig, read_pairs, read_questions, write_corpus
 from clover.data.video import read_frames
+from clover.errors import LibraryError
 from clover.evaluation.figures import question_figures, retrieval_figures
 from clover.evaluation.open_answer import QuestionResult, evaluate_questions
 from clover.evaluation.retrieval import RetrievalResult, evaluate_retrieval, one_text_per_video
 from clover.experiment.configs import PretrainingExperiment, QuestionExperiment
 from clover.experiment.finetuning import finetune_questions
 from clover.experiment.pretraining import Pretraining
-from clover.files import write_text
+from clover.files import check_writable, write_text
 from clover.pipeline import Clover
 from clover.recipes.finetune import shapes_questions
 from clover.recipes.pretrain import shapes
@@ -77,7 +78,7 @@ class Stopwatch:
 def scaled(experiment: PretrainingExperiment, factor: float) -> PretrainingExperiment:
     """A recipe with all its stages longer or shorter."""
     stages = {
-        name: replace(stage, num_steps=round(stage.num_steps * factor))
+        name: replace(stage, num_steps=max(1, round(stage.num_steps * factor)))
         for name in ("video_warm_start", "text_warm_start", "training")
         if (stage := getattr(experiment, name)).num_steps
     }
@@ -90,6 +91,8 @@ def run_demo(folder: Path, config: DemoConfig, *, say: Say = print, quiet: bool 
     Raises:
         CloverError: a folder that cannot be written, or holds something else.
     """
+    check_writable(folder)
+    _refuse_other_things(folder)
     corpus = folder / "corpus"
     watch = Stopwatch(say)
     with watch.part("writing the corpus"), progress("writing videos", quiet=quiet) as report:
@@ -134,6 +137,18 @@ def run_demo(folder: Path, config: DemoConfig, *, say: Say = print, quiet: bool 
     return DemoResult(retrieval=retrieval, questions=questions, seconds=watch.seconds)
 
 
+def _refuse_other_things(folder: Path) -> None:
+    """Find out before any work that nothing of the user's stands where the demo's results will.
+
+    Raises:
+        LibraryError: there is a folder named library that is none, or a checkpoint that is none.
+    """
+    for name, mark in (("library", "library.json"), ("checkpoint", "config.json")):
+        path = folder / name
+        if path.exists() and not (path / mark).is_file() and (not path.is_dir() or any(path.iterdir())):
+            raise LibraryError(f"{path} is in the way: the demo writes its own {name} there; give another --out")
+
+
 def _questions_recipe(corpus: Path, config: DemoConfig) -> QuestionExperiment:
     recipe = shapes_questions()
     return replace(
@@ -160,7 +175,7 @@ def _spread(items: Sequence[ItemT], count: int) -> list[ItemT]:
 def _index(folder: Path, clover: Clover, videos: list[Path], quiet: bool) -> ExactIndex:
     windows = WindowConfig()
     path = folder / "library"
-    if path.exists():
+    if (path / "library.json").is_file():  # of an earlier demo: `run_demo` refuses anything else
         shutil.rmtree(path)
     library = open_library(path, clover, windows, checkpoint=str((folder / "checkpoint").resolve()))
     with progress("indexing", quiet=quiet) as report:

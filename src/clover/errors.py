@@ -26,6 +26,10 @@ class CheckpointError(CloverError):
     """A checkpoint that is missing, incomplete, of another shape, or made by another model."""
 
 
+class TrainingError(CloverError):
+    """A run that went wrong: a loss or gradient that is not a number."""
+
+
 class LibraryError(CloverError):
     """A search library that is missing, broken, or made by another model."""
 

@@ -80,16 +80,21 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     except OSError as error:
         raise cannot_write(folder, error) from error
+    old = aside.with_suffix(".old")
     try:
         aside.chmod(0o755)
         fill(aside)
         if folder.exists():
-            old = aside.with_suffix(".old")
             folder.rename(old)
+        try:
             aside.rename(folder)
-            shutil.rmtree(old)
-        else:
-            aside.rename(folder)
+        except BaseException:
+            if old.exists():
+                old.rename(folder)
+            raise
+        if old.is_symlink():
+            old.unlink()
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
     finally:

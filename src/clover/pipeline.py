@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,16 +19,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clover.config import from_plain, to_plain
-from clover.data.media_source import Media
+from clover.data.media_source import Media, open_media
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig, test_clip
-from clover.data.video import read_frames
+from clover.data.video import OpenVideo, read_frames
 from clover.errors import CheckpointError, ConfigError
 from clover.files import write_folder
 from clover.modeling.initialise import initialise
 from clover.modeling.model import CloverModel, HeadConfig, ModelConfig, unit
 from clover.modeling.weights import load_strictly, save_tensors
+from clover.types import Frames
 
+_log = logging.getLogger(__name__)
 _FORMAT = "clover-checkpoint-1"
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -50,6 +53,9 @@ class InputConfig:
     """Distance between the frames of a burst (3 in the published TGIF tests)."""
 
     def __post_init__(self) -> None:
+        for name in ("num_frames", "num_views", "burst_length", "burst_interval"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.num_frames * self.num_views % self.burst_length:
             raise ConfigError(
                 f"{self.num_views} views of {self.num_frames} frames do not divide into bursts of {self.burst_length}"
@@ -107,14 +113,23 @@ class Clover:
             raise CheckpointError(f"{weights} is not a readable weights file ({error}); copy it again") from error
         network = CloverModel(config.model)
         load_strictly(network, state, source=str(weights))
-        return cls(network.to(device), Tokenizer.load(folder), config)
+        tokenizer = Tokenizer.load(folder)
+        _check_sizes(folder, config, tokenizer)
+        return cls(network.to(device), tokenizer, config)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the checkpoint folder, whole or not at all; an existing one is replaced.
+        """Write the checkpoint folder, whole or not at all; an existing checkpoint is replaced.
 
         Raises:
+            CheckpointError: the folder holds something else too, which would be lost.
             WriteError: the place cannot be written.
         """
+        folder = Path(folder)
+        other = sorted({path.name for path in folder.iterdir()} - set(_FILES)) if folder.is_dir() else []
+        if other:
+            raise CheckpointError(
+                f"{folder} holds other things ({', '.join(other[:3])}); save into a folder of its own"
+            )
 
         def fill(aside: Path) -> None:
             plain = json.dumps(to_plain(self.config), indent=2)
@@ -122,7 +137,7 @@ class Clover:
             save_tensors(aside / "model.safetensors", self.network.state_dict(), {"format": "pt"})
             self.tokenizer.save(aside)
 
-        write_folder(Path(folder), fill)
+        write_folder(folder, fill)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -139,16 +154,33 @@ class Clover:
         """Where the network is."""
         return next(self.network.parameters()).device
 
-    def clip(self, source: Media, *, start_seconds: float = 0.0, end_seconds: float | None = None) -> np.ndarray:
+    def clip(
+        self, source: Media | OpenVideo, *, start_seconds: float = 0.0, end_seconds: float | None = None
+    ) -> np.ndarray:
         """Read the clip ``[t h w 3]`` (uint8) that the network sees of a video or of a part of it.
 
-        With several views they follow one another along ``t``.
+        With several views they follow one another along ``t``. Where parts of a file cannot be decoded the nearest
+        frames stand in, and a warning is logged.
+
+        Raises:
+            MediaError: the file is missing or cannot be read.
+        """
+        frames = self.frames(source, start_seconds=start_seconds, end_seconds=end_seconds)
+        if frames.problem is not None:
+            name = "the video" if isinstance(source, OpenVideo) else open_media(source).name
+            _log.warning("%s: %s", name, frames.problem)
+        return test_clip(frames.images, self.config.inputs.frames)
+
+    def frames(
+        self, source: Media | OpenVideo, *, start_seconds: float = 0.0, end_seconds: float | None = None
+    ) -> Frames:
+        """Read the frames that a clip is made of, before they become square; ``problem`` says what was missing.
 
         Raises:
             MediaError: the file is missing or cannot be read.
         """
         inputs = self.config.inputs
-        frames = read_frames(
+        return read_frames(
             source,
             inputs.num_frames * inputs.num_views // inputs.burst_length,
             start_seconds=start_seconds,
@@ -157,7 +189,6 @@ class Clover:
             burst_length=inputs.burst_length,
             burst_interval=inputs.burst_interval,
         )
-        return test_clip(frames.images, inputs.frames)
 
     @torch.inference_mode()
     def video_tokens(self, clips: Sequence[np.ndarray]) -> Float[Tensor, "b t h w d"]:
@@ -183,7 +214,8 @@ class Clover:
             MediaError: a file is missing or cannot be read.
         """
         if isinstance(source, list):
-            return torch.cat([self.embed_clips([self.clip(one)]) for one in source])
+            found = [self.embed_clips([self.clip(one)]) for one in source]
+            return torch.cat(found) if found else torch.zeros(0, self.config.model.embedding_width, device=self.device)
         return self.embed_clips([self.clip(source)])[0]
 
     @overload
@@ -226,7 +258,7 @@ class Clover:
     def choice_scores(
         self, video_tokens: Float[Tensor, "b t h w d"], texts: Sequence[Sequence[str]]
     ) -> Float[Tensor, "b k"]:
-        """Scores of candidate texts (`clover.data.composition`), the same number for every encoded video.
+        """Scores of candidate texts (`clover.data.text.choice_texts`), the same number for every encoded video.
 
         Raises:
             ConfigError: the model was not fine-tuned on choices.
@@ -264,6 +296,18 @@ class Clover:
     def with_inputs(self, inputs: InputConfig) -> Clover:
         """The same network reading other frames, or longer texts."""
         return Clover(self.network, self.tokenizer, replace(self.config, inputs=inputs))
+
+
+def _check_sizes(folder: Path, config: CloverConfig, tokenizer: Tokenizer) -> None:
+    """Files of two runs in one folder would name wrong words, or none."""
+    num_words, num_answers = config.model.text.vocabulary_size, config.model.heads.num_answers
+    if tokenizer.vocabulary_size != num_words:
+        raise CheckpointError(
+            f"{folder}: tokenizer.json has {tokenizer.vocabulary_size} word pieces, the model {num_words}; "
+            "they are of two runs, copy the checkpoint again"
+        )
+    if len(config.answers) != num_answers:
+        raise CheckpointError(f"{folder}: config.json names {len(config.answers)} answers, the model has {num_answers}")
 
 
 def _read_config(path: Path) -> CloverConfig:

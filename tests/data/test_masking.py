@@ -17,7 +17,6 @@ from clover.data.masking import (
     choose_words,
     mask_text,
     mask_words,
-    tube_mask,
     tube_masks,
 )
 from clover.data.tagging import TaggedWord, tag
@@ -287,13 +286,6 @@ def test_small_and_oblong_grids_are_masked(height: int, width: int, expected: in
         assert masks.any(axis=0).all()
 
 
-def test_one_mask_is_a_batch_of_one() -> None:
-    one = tube_mask(7, 7, VideoMaskingConfig(), np.random.default_rng(9))
-    batch = tube_masks(1, 7, 7, VideoMaskingConfig(), np.random.default_rng(9))
-    assert one.shape == (7, 7)
-    assert np.array_equal(one, batch[0])
-
-
 def test_no_masks_are_an_empty_batch() -> None:
     assert tube_masks(0, 7, 7, VideoMaskingConfig(), np.random.default_rng(0)).shape == (0, 7, 7)
 
@@ -306,7 +298,7 @@ def test_no_masks_are_an_empty_batch() -> None:
         (lambda: VideoMaskingConfig(ratio=1.0), "ratio 1.0"),
         (lambda: VideoMaskingConfig(min_block_cells=0), "min_block_cells 0"),
         (lambda: VideoMaskingConfig(min_aspect=2.0), "min_aspect 2.0"),
-        (lambda: tube_mask(0, 7, VideoMaskingConfig(), np.random.default_rng(0)), "0x7 grid"),
+        (lambda: tube_masks(1, 0, 7, VideoMaskingConfig(), np.random.default_rng(0)), "0x7 grid"),
     ],
 )
 def test_settings_that_describe_no_mask_are_refused(make, message: str) -> None:

@@ -15,7 +15,7 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clover.data.text import SPECIAL_TOKENS, Tokenizer, compose_choice
+from clover.data.text import SPECIAL_TOKENS, Tokenizer, choice_texts
 from clover.errors import TextError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -298,5 +298,4 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", ["multiple_choice_with_question", "multiple_choice_without_question"])
 def test_choices_are_composed_as_published(case: str) -> None:
     golden = json.loads((GOLDEN / "data_rules.json").read_text())["qa_text_templates"][case]
-    options = golden["answers"]
-    assert [compose_choice(golden["question"], options, option) for option in options] == golden["texts"]
+    assert choice_texts(golden["question"], golden["answers"]) == golden["texts"]

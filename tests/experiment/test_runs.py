@@ -13,13 +13,15 @@ import torch
 from safetensors.torch import load_file
 
 from clover.data.shapes.corpus import ShapesConfig, read_pairs, read_questions, write_corpus
+from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.errors import CheckpointError, CloverError
 from clover.evaluation.open_answer import evaluate_questions
 from clover.evaluation.retrieval import evaluate_retrieval, one_text_per_video
 from clover.experiment.configs import StageConfig
-from clover.experiment.finetuning import finetune_questions
+from clover.experiment.finetuning import Finetuning, Selection, finetune_questions
 from clover.experiment.pretraining import Pretraining, ramp
+from clover.experiment.tasks import RetrievalTask
 from clover.modeling.sizes import tiny
 from clover.pipeline import Clover
 from clover.recipes.finetune import shapes_questions
@@ -42,7 +44,8 @@ def shrunk(experiment, corpus, num_steps=4):
     frames = TransformConfig(size=32, training_fit="square", test_fit="square", training_short_side=None)
     return replace(
         experiment,
-        model=replace(tiny(vocabulary_size=1), initial_weights="fan_in"),
+        # with dropout, so that a resumed run must go on with the random numbers where they were
+        model=replace(tiny(vocabulary_size=1), initial_weights="fan_in", fused_dropout=0.1),
         data=replace(experiment.data, corpus=str(corpus), num_kept_frames=8),
         inputs=replace(experiment.inputs, frames=frames),
         save_every=2,
@@ -142,6 +145,75 @@ def test_resuming_nothing_or_something_else_is_refused(corpus, tmp_path):
 def test_ramp():
     assert [ramp(step, 10, (0.2, 0.6)) for step in (0, 2, 4, 6, 9)] == pytest.approx([0, 0, 0.5, 1, 1])
     assert ramp(0, 10, (0.0, 0.0)) == 1.0
+    assert [ramp(step, 10, (0.5, 0.5)) for step in (0, 4, 5)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: StageConfig(batch_size=0),
+        lambda: StageConfig(num_steps=-1),
+        lambda: replace(shapes(), ranking_ramp=(0.6, 0.5)),
+        lambda: replace(shapes().inputs, num_frames=0),
+        lambda: replace(shapes().inputs, burst_length=3),
+    ],
+)
+def test_impossible_settings_are_refused_before_any_work(make):
+    with pytest.raises(CloverError):
+        make()
+
+
+def test_saving_never_replaces_what_is_no_checkpoint(pretrained, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match=r"holds other things \(thesis.txt\)"):
+        pretrained[0].save_pretrained(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    pretrained[0].save_pretrained(tmp_path / "c")
+    pretrained[0].save_pretrained(tmp_path / "c")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "thesis.txt"]
+
+
+def test_finetuning_of_another_checkpoint_is_not_resumed(pretrained, corpus, tmp_path):
+    clover, _ = pretrained
+    experiment = shapes_questions()
+    training = replace(experiment.training, num_steps=2, batch_size=8)
+    data = replace(experiment.data, corpus=str(corpus), num_kept_frames=8)
+    experiment = replace(experiment, data=data, training=training)
+    finetune_questions(clover, experiment, tmp_path, quiet=True)
+    other = clover.with_heads(clover.config.model.heads, seed=1)
+    with torch.no_grad():
+        other.network.text_projection.expand.weight.mul_(2)
+    with pytest.raises(CheckpointError, match="starting_checkpoint"):
+        finetune_questions(other, experiment, tmp_path, resume=True, quiet=True)
+
+
+def test_the_best_checkpoint_is_kept(pretrained, corpus, tmp_path):
+    """Scores that fall from evaluation to evaluation: the first moment is the one that is kept."""
+    clover, _ = pretrained
+    pairs = read_pairs(corpus, "train")
+    scores = iter([3.0, 2.0, 1.0])
+    weights = []
+
+    def score(tuned):
+        weights.append({name: value.clone() for name, value in tuned.network.state_dict().items()})
+        return next(scores)
+
+    run = Finetuning(
+        task=RetrievalTask(),
+        stage=StageConfig(num_steps=6, batch_size=4, optimizer=shapes().training.optimizer),
+        read_clip=lambda video, generator: clover.clip(video),
+        skipped={},
+        max_text_length=16,
+        folder=tmp_path,
+        settings=shapes_questions(),
+        selection=Selection(every=2, score=score),
+        quiet=True,
+    )
+    tuned = run.run(clover, pairs)
+    assert len(weights) == 3
+    assert all(torch.equal(value, weights[0][name]) for name, value in tuned.network.state_dict().items())
+    assert not torch.equal(weights[0]["text_projection.expand.weight"], weights[2]["text_projection.expand.weight"])
+    assert json.loads((tmp_path / "selection.json").read_text())[0] == {"step": 2, "score": 3.0}
 
 
 def test_checkpoint_folder_gives_the_same_model(pretrained):
@@ -196,6 +268,7 @@ def test_retrieval_leaves_out_what_cannot_be_read(pretrained, corpus, tmp_path):
         (lambda folder: (folder / "config.json").write_text("{}"), "not a Clover checkpoint"),
         (lambda folder: _change_width(folder), "does not fit this model"),
         (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer"),
+        (lambda folder: Tokenizer.train(["a b c"], 50).save(folder), "they are of two runs"),
     ],
 )
 def test_broken_checkpoints_are_named(pretrained, tmp_path, breakage, message):

@@ -1,5 +1,7 @@
 """The one permutation into windows equals shifting, cutting and sorting."""
 
+import subprocess
+import sys
 from itertools import product
 
 import pytest
@@ -79,3 +81,42 @@ def test_training_works_after_inference_of_the_same_size(extent):
     found.square().mean().backward()
     torch.testing.assert_close(found.detach(), expected.clone())
     assert all(weight.grad is not None for name, weight in encoder.named_parameters() if name != "mask_token")
+
+
+COMPILED = """
+import torch
+from clover.modeling.initialise import initialise
+from clover.modeling.video_swin import VideoEncoder, VideoEncoderConfig
+
+config = VideoEncoderConfig(
+    patch_size=(1, 1, 1), width=8, depths=(2,), num_heads=(2,), window=(2, 8, 8), stochastic_depth=0.0
+)
+encoder = VideoEncoder(config)
+initialise(encoder, 0)
+compiled = torch.compile(encoder, backend="eager", dynamic=False, fullgraph=True)
+for size in ((1, 8, 8), (4, 12, 12)):
+    clip = torch.randn(2, *size, 3)
+    torch.testing.assert_close(compiled(clip), encoder(clip))
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(clip), encoder(clip))
+"""
+
+
+def test_compiled_gives_the_same():
+    """The graph is taken whole, tables as constants; a backend that compiles nothing is enough to see it.
+
+    In a process of its own: checking shapes in every call, as the tests do, is more than the compiler can follow.
+    """
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_tables_do_not_remember_another_device():
+    config = VideoEncoderConfig(
+        patch_size=(1, 1, 1), width=8, depths=(2,), num_heads=(2,), window=(2, 5, 5), stochastic_depth=0.0
+    )
+    with torch.device("meta"):
+        VideoEncoder(config)(torch.empty(1, 4, 10, 10, 3))
+    encoder = VideoEncoder(config)
+    initialise(encoder, 0)
+    assert torch.isfinite(encoder(torch.randn(1, 4, 10, 10, 3))).all()

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from clover.commands.options import parse
@@ -56,6 +57,7 @@ def index(arguments: Sequence[str]) -> None:
         done = index_videos(library, clover, videos, options.windows, strict=options.strict, progress=report)
     print(f"{len(done.added)} added, {len(done.unchanged)} unchanged; {done.num_moments} moments in {options.out}")
     report_skipped(done.skipped)
+    report_skipped(done.damaged, what="read {} of which parts are missing")
     if not done.num_moments:
         raise LibraryError(f"none of {len(videos)} files can be read; {options.out} was not made")
 
@@ -109,7 +111,7 @@ def search_library(arguments: Sequence[str]) -> None:
             f"{row['score']:.3f}",
             f"{row['start_seconds']:.1f} s",
             f"{row['end_seconds']:.1f} s",
-            str(row["video"]),
+            escape(str(row["video"])),
         )
     Console(soft_wrap=True).print(table)
 

@@ -79,11 +79,11 @@ def finetune(arguments: Sequence[str]) -> None:
     print(f"checkpoint: {Path(options.out) / 'checkpoint'}")
 
 
-def report_skipped(skipped: dict[str, str], *, limit: int = 20) -> None:
-    """List what could not be read."""
+def report_skipped(skipped: dict[str, str], *, what: str = "left out {} that cannot be read", limit: int = 20) -> None:
+    """List what could not be read, or not whole."""
     if not skipped:
         return
-    print(f"left out {len(skipped)} file{'s' if len(skipped) > 1 else ''} that cannot be read:")
+    print(what.format(f"{len(skipped)} file{'s' if len(skipped) > 1 else ''}") + ":")
     for reason in list(skipped.values())[:limit]:
         print(f"  {reason}")
     if len(skipped) > limit:

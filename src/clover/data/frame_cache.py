@@ -73,7 +73,7 @@ class FrameCache:
         stamps = [(str(video), video.stat().st_size, video.stat().st_mtime_ns) for video in videos if video.exists()]
         key = hashlib.sha256(json.dumps([stamps, [str(v) for v in videos], num_kept, size]).encode()).hexdigest()[:16]
         target = folder / key
-        if not (target / "cache.json").is_file():
+        if not (target / "cache.json").is_file() or cls(target).skipped:  # what could not be read may now be mended
             write_folder(target, lambda aside: _decode(aside, videos, num_kept, size, strict, num_threads, progress))
         return cls(target)
 

@@ -14,10 +14,9 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-from clover.data.composition import choice_texts
 from clover.data.masking import TextMaskingConfig, VideoMaskingConfig, mask_text, tube_masks
 from clover.data.tagging import TagCache
-from clover.data.text import Tokenizer
+from clover.data.text import Tokenizer, choice_texts
 from clover.errors import DataError, MediaError
 from clover.types import Cloze, MultiChoice, OpenEnded, Pair
 
@@ -35,6 +34,9 @@ class CaptionedVideo:
     video: Path
     video_id: str
     captions: tuple[str, ...]
+
+
+MediaT = TypeVar("MediaT", CaptionedVideo, Pair, MultiChoice, OpenEnded, Cloze, OpenEnded | Cloze)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +117,48 @@ class Loader(Generic[ItemT, BatchT]):
 
     def batches(self, first_step: int, num_steps: int) -> Iterator[BatchT]:
         """Batches of steps ``first_step`` to ``num_steps - 1``, prepared ahead."""
-        with ThreadPoolExecutor(1) as pool:
-            waiting: deque[Future[BatchT]] = deque()
+        pool = ThreadPoolExecutor(1)
+        waiting: deque[Future[BatchT]] = deque()
+        try:
             for step in range(first_step, num_steps):
                 waiting.append(pool.submit(self.batch, step))
                 if len(waiting) > self.num_ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_clips(
+    items: Sequence[MediaT], read: Callable[[MediaT], np.ndarray], skipped: dict[str, str] | None
+) -> tuple[list[MediaT], UInt8[Tensor, "b t h w 3"]]:
+    """Items whose video can be read, and their clips; a batch gets smaller by the others.
+
+    Args:
+        items: Records with a ``video``.
+        read: Reads the clip ``[t h w 3]`` of one.
+        skipped: Gets the videos that cannot be read, and why; None stops at the first.
+
+    Raises:
+        DataError: none can be read.
+        MediaError: where nothing may be skipped, one cannot be read.
+    """
+    kept: list[MediaT] = []
+    clips: list[np.ndarray] = []
+    for item in items:
+        try:
+            clips.append(read(item))
+        except MediaError as error:
+            if skipped is None:
+                raise
+            skipped[str(item.video)] = str(error)
+        else:
+            kept.append(item)
+    if not clips:
+        last = list((skipped or {}).values())[-1]
+        raise DataError(f"none of the {len(items)} videos of a batch can be read; the last: {last}")
+    return kept, torch.from_numpy(np.stack(clips))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,25 +178,20 @@ class PretrainingCollator:
 
     def __call__(self, items: Sequence[CaptionedVideo], generator: np.random.Generator) -> PretrainingBatch:
         """Read, choose, encode and mask. A video that cannot be read makes the batch one smaller."""
-        captions, clips = [], []
-        for item in items:
+        captions: list[str] = []
+
+        def read(item: CaptionedVideo) -> np.ndarray:
             caption = item.captions[generator.integers(len(item.captions))]
-            try:
-                clips.append(self.read_clip(item.video, generator))
-            except MediaError as error:
-                if self.skipped is None:
-                    raise
-                self.skipped[str(item.video)] = str(error)
-                continue
+            clip = self.read_clip(item.video, generator)
             captions.append(caption)
-        if not clips:
-            last = list((self.skipped or {}).values())[-1]
-            raise DataError(f"none of the {len(items)} videos of a batch can be read; the last: {last}")
+            return clip
+
+        kept, clip = read_clips(items, read, self.skipped)
         encoded = self.tokenizer.encode(captions, max_length=self.max_text_length)
         masked = mask_text(encoded, self.tags.tag(captions), self.text_masking, self.tokenizer, generator)
-        cells = tube_masks(len(clips), *self.grid, self.video_masking, generator)
+        cells = tube_masks(len(kept), *self.grid, self.video_masking, generator)
         return PretrainingBatch(
-            clip=torch.from_numpy(np.stack(clips)),
+            clip=clip,
             is_masked_cell=torch.from_numpy(cells),
             token_ids=torch.from_numpy(encoded.token_ids),
             masked_token_ids=torch.from_numpy(masked.token_ids),
@@ -179,29 +210,9 @@ class ClipCollator:
     skipped: dict[str, str] | None = field(default_factory=dict)
     """Videos that could not be read, and why; None stops at the first."""
 
-    def clips(self, items: Sequence[ItemT], generator: np.random.Generator | None) -> tuple[list[ItemT], Tensor]:
-        """Items whose video can be read, and their clips ``[b t h w 3]``; the batch gets smaller by the others.
-
-        Raises:
-            DataError: none can be read.
-            MediaError: where nothing may be skipped, one cannot be read.
-        """
-        kept: list[ItemT] = []
-        clips: list[np.ndarray] = []
-        for item in items:
-            video: Path = item.video  # type: ignore[attr-defined]
-            try:
-                clips.append(self.read_clip(video, generator))
-            except MediaError as error:
-                if self.skipped is None:
-                    raise
-                self.skipped[str(video)] = str(error)
-            else:
-                kept.append(item)
-        if not clips:
-            last = list((self.skipped or {}).values())[-1]
-            raise DataError(f"none of the {len(items)} videos of a batch can be read; the last: {last}")
-        return kept, torch.from_numpy(np.stack(clips))
+    def clips(self, items: Sequence[MediaT], generator: np.random.Generator | None) -> tuple[list[MediaT], Tensor]:
+        """Items whose video can be read, and their clips; see `read_clips`."""
+        return read_clips(items, lambda item: self.read_clip(item.video, generator), self.skipped)
 
 
 class PairCollator(ClipCollator):

@@ -297,14 +297,6 @@ class VideoMaskingConfig:
         return min(max(1, round(self.ratio * num_cells)), num_cells - 1)
 
 
-def tube_mask(
-    grid_height: int, grid_width: int, config: VideoMaskingConfig, generator: np.random.Generator
-) -> Bool[np.ndarray, "h w"]:
-    """Draw the mask of one video on the encoder's final grid; see :func:`tube_masks`."""
-    mask: Bool[np.ndarray, "h w"] = tube_masks(1, grid_height, grid_width, config, generator)[0]
-    return mask
-
-
 def tube_masks(
     num_masks: int,
     grid_height: int,

@@ -238,12 +238,13 @@ class Tokenizer:
         return ids[kept], encoding.offsets[kept]
 
 
-def compose_choice(question: str, options: Sequence[str], option: str) -> str:
-    """Write a multiple-choice question with one candidate answer as one text (published run).
+def choice_texts(question: str, options: Sequence[str]) -> list[str]:
+    """Write a multiple-choice question as one text per option (published run).
 
-    Every option is shown in every candidate's text; with an empty question the text starts with a space.
+    Every option is shown in every text; with an empty question the texts start with a space.
     """
-    return f"{question} Options: {' '.join(options)} Answer: {option}"
+    shown = f"{question} Options: {' '.join(options)} Answer: "
+    return [shown + option for option in options]
 
 
 def check_texts(texts: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
 
 import numpy as np
 
@@ -25,6 +26,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "Media",
+    "OpenVideo",
     "find_media",
     "probe",
     "read_frames",
@@ -34,21 +36,46 @@ __all__ = [
 ]
 
 
-def probe(source: Media) -> VideoInfo:
+class OpenVideo:
+    """A video that is opened once and read from several times; give it to `read_frames` in place of a path.
+
+    The list of frames, for which some containers must be read from end to end, is then made only once.
+    """
+
+    def __init__(self, source: Media, *, num_threads: int = 1) -> None:
+        """Open a path, the bytes of a file, an array [t, h, w, 3] uint8, or a file open in binary mode.
+
+        Raises:
+            MediaError: There is no picture to be had from it.
+        """
+        self._manager = _open(source, num_threads)
+        self.reader = self._manager.__enter__()
+
+    def __enter__(self) -> OpenVideo:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._manager.__exit__(kind, error, trace)
+
+
+def probe(source: Media | OpenVideo) -> VideoInfo:
     """Tells size, length and number of frames, decoding at most one frame.
 
     Args:
-        source: A path, the bytes of a file, an array [t, h, w, 3] uint8, or a file open in binary mode.
+        source: A path, the bytes of a file, an array [t, h, w, 3] uint8, a file open in binary mode, or a video
+            that is open already.
 
     Raises:
         MediaError: There is no picture to be had from it.
     """
-    with _open(source) as reader:
+    with _opened(source) as reader:
         return reader.info
 
 
 def read_frames(
-    source: Media,
+    source: Media | OpenVideo,
     num_frames: int,
     *,
     generator: np.random.Generator | None = None,
@@ -66,7 +93,8 @@ def read_frames(
     frame cannot be decoded the nearest that can stands in, and ``problem`` says so.
 
     Args:
-        source: A path, the bytes of a file, an array [t, h, w, 3] uint8, or a file open in binary mode.
+        source: A path, the bytes of a file, an array [t, h, w, 3] uint8, a file open in binary mode, or a video
+            that is open already.
         num_frames: How many frames (or bursts of frames) to read; more than the video has repeats some.
         generator: Draws a random frame of each segment (training); None takes the middle ones (test).
         start_seconds: Beginning of the span; the frame shown then belongs to it.
@@ -84,7 +112,7 @@ def read_frames(
         MediaError: Nothing can be decoded, or the span is empty or lies outside the video.
         ConfigError: ``num_frames`` is below 1.
     """
-    with _open(source, num_threads) as reader:
+    with _opened(source, num_threads) as reader:
         first, last = _span(reader, start_seconds, end_seconds)
         chosen = sample_indices(
             last - first, num_frames, generator=generator, clip_length=burst_length, frame_interval=burst_interval
@@ -119,6 +147,10 @@ def read_frames_at(
 
 
 _Reader = VideoReader | StillReader | ArrayReader
+
+
+def _opened(source: Media | OpenVideo, num_threads: int = 1) -> AbstractContextManager[_Reader]:
+    return nullcontext(source.reader) if isinstance(source, OpenVideo) else _open(source, num_threads)
 
 
 def _open(source: Media, num_threads: int = 1) -> AbstractContextManager[_Reader]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clover.errors import DataError
 from clover.evaluation.predictions import predict_answers
 from clover.evaluation.views import read_clip
 from clover.pipeline import Clover
@@ -55,6 +56,8 @@ def evaluate_questions(
     found = predict_answers(clover, questions, read_clip(clover), strict=strict, progress=progress).of_readable()
     rows, right = found.rows, found.is_right
     blind = predict_answers(clover, rows, read_clip(clover, "blank")).is_right
+    if not training_questions:
+        raise DataError("there are no training questions to take the most frequent answer from")
     frequent = Counter(row.answer for row in training_questions).most_common(1)[0][0]
     types = sorted({row.question_type or "" for row in rows})
     of_type = {name: np.array([(row.question_type or "") == name for row in rows]) for name in types}

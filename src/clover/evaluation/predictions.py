@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from clover.data.composition import choice_texts
+from clover.data.text import choice_texts
 from clover.errors import DataError, MediaError
 from clover.evaluation.views import ReadClip
 from clover.pipeline import Clover

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from clover.data.masking import TextMaskingConfig, VideoMaskingConfig
+from clover.errors import ConfigError
 from clover.modeling.model import ModelConfig
 from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.pipeline import InputConfig
@@ -41,6 +42,10 @@ class StageConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Learning rate and its schedule."""
 
+    def __post_init__(self) -> None:
+        if self.num_steps < 0 or self.batch_size < 1:
+            raise ConfigError(f"{self.num_steps} steps of {self.batch_size} samples: give 0 or more steps of 1 or more")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingExperiment:
@@ -72,6 +77,10 @@ class PretrainingExperiment:
     """Steps between two saved states, from which a run resumes."""
     tensorboard: bool = False
     """Also write TensorBoard files (extra `tensorboard`)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ranking_ramp[0] <= self.ranking_ramp[1]:
+            raise ConfigError(f"ranking_ramp is {self.ranking_ramp}; it must begin at 0 or later and not end before")
 
 
 @dataclass(frozen=True, kw_only=True)

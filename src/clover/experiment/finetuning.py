@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from clover.config import to_plain
 from clover.data.annotations.vocabulary import answer_vocabulary
 from clover.data.loader import ClipReader
 from clover.data.shapes.corpus import read_questions
@@ -58,7 +59,7 @@ class Finetuning:
     max_text_length: int
     folder: Path
     settings: Any
-    """Everything that decides the result; a state of other settings is not resumed."""
+    """The config of the run; a state of another config, or of another checkpoint to start from, is not resumed."""
     trains_encoders: bool = True
     selection: Selection | None = None
     seed: int = 0
@@ -72,6 +73,9 @@ class Finetuning:
             DataError: too few rows to fill a batch.
             CheckpointError: with ``resume``, the saved state is another run's.
         """
+        if not resume:
+            (self.folder / "state.safetensors").unlink(missing_ok=True)
+        settings = {"settings": to_plain(self.settings), "starting_checkpoint": clover.fingerprint}
         tuned = self.task.with_head(clover, self.seed)
         if not self.trains_encoders:
             for encoder in (tuned.network.video_encoder, tuned.network.text_encoder):
@@ -85,7 +89,7 @@ class Finetuning:
         run_stage(
             folder=self.folder,
             title="fine-tuning",
-            settings=self.settings,
+            settings=settings,
             stage=self.stage,
             module=tuned.network,
             items=[row for row in rows if str(row.video) not in (self.skipped or {})],

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clover.data.loader import CaptionedVideo, PretrainingBatch, PretrainingCollator
+from clover.data.loader import CaptionedVideo, PretrainingBatch, PretrainingCollator, read_clips
 from clover.data.shapes.corpus import read_labels
 from clover.data.tagging import TagCache
 from clover.errors import CheckpointError
@@ -27,7 +27,13 @@ from clover.types import IGNORED
 def ramp(step: int, num_steps: int, shares: tuple[float, float]) -> float:
     """A weight that rises linearly from 0 to 1 between two shares of a run."""
     start, end = (share * num_steps for share in shares)
-    return 1.0 if step >= end else max(0.0, (step - start) / (end - start))
+    if step < start or start == end:
+        return float(step >= end)
+    return min(1.0, (step - start) / (end - start))
+
+
+_STAGES = ("video_warm_start", "text_warm_start", "pretraining")
+"""Folders of the stages of a run."""
 
 
 class Pretraining:
@@ -60,13 +66,13 @@ class Pretraining:
             CheckpointError: with ``resume``, there is no state, or it is another run's.
         """
         stages = [self._warm_start_video, self._warm_start_text, self._pretrain]
-        if resume and not any(self.folder.glob("*/state.safetensors")):
+        if resume and not any((self.folder / stage / "state.safetensors").is_file() for stage in _STAGES):
             raise CheckpointError(
                 f"nothing to resume in {self.folder}: no state was saved there; start without --resume"
             )
         if not resume:
-            for path in self.folder.glob("*/state.safetensors"):
-                path.unlink()
+            for stage in _STAGES:
+                (self.folder / stage / "state.safetensors").unlink(missing_ok=True)
         for run in stages:
             run(resume)
         clover = Clover(self.network, self.tokenizer, self.config)
@@ -128,12 +134,14 @@ class Pretraining:
         initialise(classifier, self.experiment.seed)
         shares = torch.tensor([[name in labels for name in names] for labels in labels_of.values()]).float().mean(dim=0)
         with torch.no_grad():
-            classifier.bias.copy_(torch.logit(shares))
+            classifier.bias.copy_(torch.logit(shares, eps=1e-6))
+
+        skipped = None if self.experiment.data.strict else self.skipped
 
         def make_batch(items: Sequence[CaptionedVideo], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-            clips = np.stack([self.reader(item.video, generator) for item in items])
-            present = [[name in labels_of[item.video_id] for name in names] for item in items]
-            return torch.from_numpy(clips), torch.tensor(present, dtype=torch.float32)
+            kept, clips = read_clips(items, lambda item: self.reader(item.video, generator), skipped)
+            present = [[name in labels_of[item.video_id] for name in names] for item in kept]
+            return clips, torch.tensor(present, dtype=torch.float32)
 
         def losses(batch: tuple[Tensor, Tensor], _: int) -> Losses:
             tokens = self.network.video_tokens(batch[0])

@@ -55,7 +55,7 @@ class VideoEncoderConfig:
         if len(self.depths) != len(self.num_heads):
             raise ConfigError(f"depths {self.depths} and num_heads {self.num_heads} differ in length")
         for stage, heads in enumerate(self.num_heads):
-            if (self.width << stage) % heads:
+            if heads < 1 or (self.width << stage) % heads:
                 raise ConfigError(f"stage {stage} of width {self.width << stage} does not divide into {heads} heads")
 
     @property

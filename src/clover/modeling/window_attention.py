@@ -64,15 +64,15 @@ class _BiasedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    @torch.autocast("cpu", enabled=False)
     def forward(ctx: Any, projected: Tensor, bias: Tensor, counts: tuple[int, ...]) -> Tensor:
         windows, length, _, num_heads, _ = projected.shape
         num_bytes = windows * num_heads * length * length * projected.element_size()
         probabilities = None
-        if projected.dtype in (torch.float32, torch.float64) and num_bytes <= KEPT_BYTES:
-            mixed, probabilities = _attend(projected, bias.to(projected.dtype), counts)
-        else:
-            mixed = _library_attention(projected, bias.detach(), counts).contiguous()
+        with torch.autocast("cpu", enabled=False):
+            if projected.dtype in (torch.float32, torch.float64) and num_bytes <= KEPT_BYTES:
+                mixed, probabilities = _attend(projected, bias.to(projected.dtype), counts)
+            else:
+                mixed = _library_attention(projected, bias.detach(), counts).contiguous()
         ctx.save_for_backward(projected, bias, mixed, probabilities)
         ctx.counts = counts
         return mixed
@@ -81,9 +81,10 @@ class _BiasedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         projected, bias, mixed, probabilities = ctx.saved_tensors
-        projected_gradient, bias_gradient = _attend_backward(
-            projected, bias, mixed, probabilities, ctx.counts, gradient
-        )
+        with torch.autocast("cpu", enabled=False):
+            projected_gradient, bias_gradient = _attend_backward(
+                projected, bias, mixed, probabilities, ctx.counts, gradient
+            )
         return projected_gradient.to(projected.dtype), bias_gradient.to(bias.dtype), None
 
 
@@ -142,7 +143,6 @@ def _scores(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias, query, key.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
 
 
-@torch.autocast("cpu", enabled=False)
 def _attend_backward(
     projected: Tensor,
     bias: Tensor,

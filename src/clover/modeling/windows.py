@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, wraps
+from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import Any, ParamSpec, cast
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,23 +15,15 @@ from torch import Tensor
 Size = tuple[int, int, int]
 """Extents in time, height and width."""
 
-Arguments = ParamSpec("Arguments")
-
-
-def _constant(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor]:
-    """Compute once for the same arguments; `torch.compile` takes the result as a constant."""
-    cached: Any = lru_cache(maxsize=64)(torch.inference_mode(False)(function))
-
-    def outer(*arguments: Arguments.args, **named: Arguments.kwargs) -> Tensor:
-        return cast(Tensor, cached(*arguments, **named))
-
-    return torch.compiler.assume_constant_result(wraps(function)(outer))
+# Tables are computed once, on the processor, and moved; `torch.compile` takes them as constants. It looks a function up
+# by the name of its code, so each is a plain function of the module, with its cache beside it.
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def relative_position_index(window: Size) -> Int[Tensor, "n n"]:
     """Row of the bias table for every pair of tokens of a window, tokens counted time-major."""
-    axes = torch.meshgrid(*(torch.arange(extent) for extent in window), indexing="ij")
+    axes = torch.meshgrid(*(torch.arange(extent, device="cpu") for extent in window), indexing="ij")
     coordinates = torch.stack(axes).flatten(1)
     distance = coordinates[:, :, None] - coordinates[:, None, :]
     index = torch.zeros_like(distance[0])
@@ -41,14 +32,20 @@ def relative_position_index(window: Size) -> Int[Tensor, "n n"]:
     return index
 
 
-@_constant
+@torch.compiler.assume_constant_result
 def clipped_position_index(full: Size, used: Size, rule: str, device: torch.device) -> Int[Tensor, "n n"]:
     """Rows of the full window's bias table for a window clipped to ``used``; see `clipped_window_bias`."""
+    return _clipped_position_index(full, used, rule, device)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _clipped_position_index(full: Size, used: Size, rule: str, device: torch.device) -> Tensor:
     index = relative_position_index(full)
     if rule == "published":
-        places = torch.arange(prod(used))
+        places = torch.arange(prod(used), device="cpu")
     else:
-        axes = torch.meshgrid(*(torch.arange(extent) for extent in used), indexing="ij")
+        axes = torch.meshgrid(*(torch.arange(extent, device="cpu") for extent in used), indexing="ij")
         t, h, w = (axis.flatten() for axis in axes)
         places = (t * full[1] + h) * full[2] + w
     return index[places][:, places].to(device)
@@ -63,18 +60,19 @@ def local_position_bias(window: Size, num_heads: int) -> Float[Tensor, "distance
     Head ``i`` prefers neighbour ``i`` of eight (right, left, below, above, later, earlier, two diagonals, then from
     the start again): minus the squared distance from it, at least -8.
     """
-    axes = torch.meshgrid(*(torch.arange(1 - extent, extent) for extent in window), indexing="ij")
+    axes = torch.meshgrid(*(torch.arange(1 - extent, extent, device="cpu") for extent in window), indexing="ij")
     distances = torch.stack(axes, dim=-1).flatten(0, 2)
     preferred = torch.tensor([_NEIGHBOURS[head % len(_NEIGHBOURS)] for head in range(num_heads)])
     return -(distances[:, None] - preferred).square().sum(dim=-1).clamp(max=8).float()
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def blocked_pairs(size: Size, window: Size, shift: Size) -> Bool[Tensor, "windows n n"]:
     """Pairs that a shifted window brings together although they are not neighbours: True = must not attend."""
-    region = torch.zeros(size, dtype=torch.long)
+    region = torch.zeros(size, dtype=torch.long, device="cpu")
     for axis, (extent, reach, moved) in enumerate(zip(size, window, shift, strict=True)):
-        place = torch.arange(extent)
+        place = torch.arange(extent, device="cpu")
         label = (place >= extent - reach).long() + (place >= extent - moved).long() if moved else place * 0
         region = region * 3 + label.view([-1 if axis == other else 1 for other in range(3)])
     windows = split_windows(region[None, ..., None], window)[0, ..., 0]
@@ -141,28 +139,40 @@ def window_order(batch_size: int, size: Size, window: Size, shift: Size, device:
 
 def _kind_of_windows(size: Size, window: Size, shift: Size) -> Int[Tensor, " windows"]:
     """For every window of one map, its kind: two for every axis that is shifted."""
-    kind = torch.zeros(1, dtype=torch.long)
+    kind = torch.zeros(1, dtype=torch.long, device="cpu")
     for extent, reach, moved in zip(size, window, shift, strict=True):
-        is_last = torch.arange(extent // reach) == extent // reach - 1
+        is_last = torch.arange(extent // reach, device="cpu") == extent // reach - 1
         along = is_last.long() if moved else is_last * 0
         kind = (kind[:, None] * (2 if moved else 1) + along).flatten()
     return kind
 
 
-@_constant
+@torch.compiler.assume_constant_result
 def _token_order(
     batch_size: int, size: Size, window: Size, shift: Size, device: torch.device
 ) -> Int[Tensor, "2 tokens"]:
-    places = torch.arange(prod(size)).view(1, *size, 1).roll([-moved for moved in shift], dims=(1, 2, 3))
+    return _cached_token_order(batch_size, size, window, shift, device)
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _cached_token_order(batch_size: int, size: Size, window: Size, shift: Size, device: torch.device) -> Tensor:
+    places = torch.arange(prod(size), device="cpu").view(1, *size, 1).roll([-moved for moved in shift], dims=(1, 2, 3))
     places = split_windows(places, window)[0, :, :, 0][_kind_of_windows(size, window, shift).argsort(stable=True)]
-    order = (places[:, None] + torch.arange(batch_size)[:, None] * prod(size)).flatten()
+    order = (places[:, None] + torch.arange(batch_size, device="cpu")[:, None] * prod(size)).flatten()
     return torch.stack([order, order.argsort()]).int().to(device)
 
 
-@_constant
+@torch.compiler.assume_constant_result
 def _blocked_by_kind(size: Size, window: Size, shift: Size, device: torch.device) -> Bool[Tensor, "kinds n n"]:
+    return _cached_blocked_by_kind(size, window, shift, device)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _cached_blocked_by_kind(size: Size, window: Size, shift: Size, device: torch.device) -> Tensor:
     kind = _kind_of_windows(size, window, shift)
-    first = (kind == torch.arange(int(kind.max()) + 1)[:, None]).int().argmax(dim=1)
+    first = (kind == torch.arange(int(kind.max()) + 1, device="cpu")[:, None]).int().argmax(dim=1)
     return blocked_pairs(size, window, shift)[first].to(device)
 
 

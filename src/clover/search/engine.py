@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clover.data.video import probe
+from clover.data.transforms import test_clip
+from clover.data.video import OpenVideo, probe
 from clover.errors import LibraryError, MediaError
 from clover.pipeline import Clover
 from clover.search.index import ExactIndex, Hit, Moment
@@ -46,6 +47,8 @@ class IndexingReport:
     unchanged: list[str]
     skipped: dict[str, str]
     """Files that cannot be read, and why."""
+    damaged: dict[str, str]
+    """Files that were read although parts of them are missing, and what stood in."""
     num_moments: int
     """Moments in the library afterwards."""
 
@@ -99,12 +102,14 @@ def index_videos(
 
     Raises:
         MediaError: with ``strict``, a file that cannot be read; what was indexed before it is saved.
-        LibraryError: the library cannot be written.
+        LibraryError: the library's videos were cut in another way, or it cannot be written.
     """
+    _check_windows(index, windows)
     known = {moment.video: moment.signature for moment in index.moments}
     added: list[str] = []
     unchanged: list[str] = []
     skipped: dict[str, str] = {}
+    damaged: dict[str, str] = {}
     try:
         for done, video in enumerate(videos, start=1):
             name = str(video.resolve())
@@ -113,7 +118,9 @@ def index_videos(
                 if known.get(name) == stamp:
                     unchanged.append(name)
                 else:
-                    moments = embed_moments(clover, video, windows)
+                    moments, problem = embed_moments(clover, video, windows)
+                    if problem is not None:
+                        damaged[str(video)] = f"{video}: {problem}"
                     if name in known:
                         index.remove(name)
                     index.add(
@@ -121,6 +128,7 @@ def index_videos(
                         np.stack([v for _, v in moments]),
                     )
                     added.append(name)
+                    known[name] = stamp
             except (MediaError, OSError) as error:
                 if strict:
                     raise
@@ -132,23 +140,42 @@ def index_videos(
     finally:
         if len(index) or known:
             index.save()
-    return IndexingReport(added=added, unchanged=unchanged, skipped=skipped, num_moments=len(index))
+    return IndexingReport(added=added, unchanged=unchanged, skipped=skipped, damaged=damaged, num_moments=len(index))
+
+
+def _check_windows(index: ExactIndex, windows: WindowConfig) -> None:
+    """Moments of different lengths would not compete fairly."""
+    asked = {"window_seconds": windows.length_seconds, "stride_seconds": windows.stride_seconds}
+    there = {name: index.details.get(name) for name in asked}
+    if len(index) and there != asked:
+        raise LibraryError(
+            f"{index.folder} is cut into windows of {there['window_seconds']} s every {there['stride_seconds']} s; "
+            "extend it with the same windows, or make another library"
+        )
 
 
 def embed_moments(
     clover: Clover, video: Path, windows: WindowConfig, *, batch_size: int = 32
-) -> list[tuple[Moment, np.ndarray]]:
-    """Every window of one video with its normalised embedding ``[d]``."""
-    spans = windows.spans(probe(video).duration_seconds)
+) -> tuple[list[tuple[Moment, np.ndarray]], str | None]:
+    """Every window of one video with its normalised embedding ``[d]``, and what of the video was missing.
+
+    Raises:
+        MediaError: the video cannot be read.
+    """
     made: list[tuple[Moment, np.ndarray]] = []
-    for first in range(0, len(spans), batch_size):
-        batch = spans[first : first + batch_size]
-        clips = [clover.clip(video, start_seconds=start, end_seconds=end) for start, end in batch]
-        vectors = clover.embed_clips(clips).cpu().numpy()
-        name = str(video.resolve())
-        for (start, end), vector in zip(batch, vectors, strict=True):
-            made.append((Moment(video=name, start_seconds=start, end_seconds=end, signature=""), vector))
-    return made
+    problem: str | None = None
+    with OpenVideo(video) as opened:
+        spans = windows.spans(probe(opened).duration_seconds)
+        for first in range(0, len(spans), batch_size):
+            batch = spans[first : first + batch_size]
+            found = [clover.frames(opened, start_seconds=start, end_seconds=end) for start, end in batch]
+            problem = problem or next((frames.problem for frames in found if frames.problem is not None), None)
+            clips = [test_clip(frames.images, clover.config.inputs.frames) for frames in found]
+            vectors = clover.embed_clips(clips).cpu().numpy()
+            name = str(video.resolve())
+            for (start, end), vector in zip(batch, vectors, strict=True):
+                made.append((Moment(video=name, start_seconds=start, end_seconds=end, signature=""), vector))
+    return made, problem
 
 
 def search(index: ExactIndex, clover: Clover, query: str, num_results: int) -> list[Hit]:

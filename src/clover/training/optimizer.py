@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from clover.errors import ConfigError
+from clover.errors import ConfigError, TrainingError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,9 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and not name.endswith("position_bias")
 
 
+_REMEDY = "try a lower learning rate, or resume from the last saved state with another seed"
+
+
 class Optimizer:
     """Clips, schedules and steps."""
 
@@ -105,13 +108,15 @@ class Optimizer:
             The gradient norm before clipping.
 
         Raises:
-            FloatingPointError: the loss is not a finite number; nothing is changed then.
+            TrainingError: the loss or the gradient is not a finite number; nothing is changed then.
         """
         if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"the loss of step {step} is {loss.item()}")
+            raise TrainingError(f"the loss of step {step} is {loss.item()}; {_REMEDY}")
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_norm)
+        if not math.isfinite(norm.item()):
+            raise TrainingError(f"the gradient of step {step} has norm {norm.item()}; {_REMEDY}")
         for group in self.adam.param_groups:
             group["lr"] = self.learning_rate(step) * group["rate_factor"]
         self.adam.step()

@@ -115,7 +115,7 @@ def _num_missing(folder: Path, jobs: list[tuple[str, int]]) -> int:
 def _render_all(
     folder: Path, config: ShapesConfig, chunks: list[list[tuple[str, int]]], num_processes: int | None
 ) -> Iterator[list[Rows]]:
-    num_processes = num_processes or os.cpu_count() or 1
+    num_processes = num_processes or num_usable_cores()
     if num_processes == 1 or len(chunks) == 1:
         for chunk in chunks:
             yield _make_chunk(folder, config, chunk)
@@ -127,6 +127,11 @@ def _render_all(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def num_usable_cores() -> int:
+    """Cores that this process may run on, which can be less than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _obey_parent() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 def video_name(split: str, index: int) -> str:
@@ -170,25 +169,3 @@ class Scene:
     def events_of(self, actor: int) -> tuple[Event, ...]:
         """Return what one object does, in order of time."""
         return tuple(event for event in self.events if event.actor == actor)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the scene as plain dictionaries, lists, strings and numbers."""
-        return {"video": self.video, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Scene:
-        """Return the scene that `to_json` wrote.
-
-        Raises:
-            KeyError: A field is missing.
-            TypeError: A field is unknown or not of the right form.
-        """
-        fields = {key: value for key, value in row.items() if key != "video"}
-        background = dict(fields["background"])
-        background["color"] = tuple(background["color"])
-        fields["objects"] = tuple(SceneObject(**item) for item in fields["objects"])
-        fields["events"] = tuple(Event(**item) for item in fields["events"])
-        fields["relations"] = tuple(Relation(**item) for item in fields["relations"])
-        fields["camera"] = Camera(**fields["camera"])
-        fields["background"] = Background(**background)
-        return cls(**fields)

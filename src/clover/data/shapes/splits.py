@@ -84,13 +84,6 @@ def shown_actions(scene: Scene, place: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(actions))
 
 
-def shows_held_out(scene: Scene, rules: HeldOut) -> bool:
-    """Return whether any object of the scene, distractors included, shows a held-out pair."""
-    return any(
-        rules.is_hit_by(item.color, item.shape, shown_actions(scene, place)) for place, item in enumerate(scene.objects)
-    )
-
-
 def direction_name(dx: float, dy: float) -> str:
     """Return "left", "right", "up" or "down", whichever a displacement is closest to."""
     if abs(dx) >= abs(dy):

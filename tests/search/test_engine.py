@@ -1,0 +1,111 @@
+"""Videos to moments and back: windows, what changed, what is damaged, overlaps."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clover.data.text import Tokenizer
+from clover.data.transforms import TransformConfig
+from clover.data.video_writer import write_video
+from clover.errors import LibraryError, MediaError
+from clover.modeling.initialise import new_model
+from clover.modeling.sizes import tiny
+from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.search.engine import WindowConfig, index_videos, open_library, search
+
+
+@pytest.fixture(scope="module")
+def clover():
+    tokenizer = Tokenizer.train(["a red ball moves left"], 100)
+    model = tiny(vocabulary_size=tokenizer.vocabulary_size)
+    frames = TransformConfig(size=32, training_fit="square", test_fit="square", training_short_side=None)
+    inputs = InputConfig(num_frames=8, frames=frames, max_text_length=16)
+    return Clover(new_model(model, seed=0), tokenizer, CloverConfig(model=model, inputs=inputs))
+
+
+@pytest.fixture
+def video(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (80, 48, 64, 3), dtype=np.uint8)
+    return write_video(tmp_path / "clip.mp4", images)
+
+
+def library(clover, folder, windows):
+    return open_library(folder, clover, windows)
+
+
+@given(
+    duration=st.floats(0.04, 5000),
+    length=st.floats(0.1, 60),
+    share=st.floats(0.01, 1),
+)
+def test_windows_cover_the_video_without_gaps(duration, length, share):
+    if duration / (length * share) > 5000:
+        return
+    spans = WindowConfig(length_seconds=length, stride_seconds=length * share).spans(duration)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == pytest.approx(duration)
+    for (start, end), (next_start, next_end) in pairwise(spans):
+        assert start < next_start <= end + 1e-9
+        assert next_end > end - 1e-9
+    assert all(0 < end - start <= length + 1e-9 for start, end in spans)
+
+
+@pytest.mark.parametrize(("length", "stride"), [(0.0, 0.0), (2.0, 3.0), (2.0, 0.0), (-1.0, -2.0)])
+def test_windows_with_gaps_are_refused(length, stride):
+    with pytest.raises(LibraryError, match="gaps"):
+        WindowConfig(length_seconds=length, stride_seconds=stride)
+
+
+def test_unchanged_videos_are_left_alone_and_changed_ones_replaced(clover, video, tmp_path):
+    windows = WindowConfig(length_seconds=4.0, stride_seconds=2.0)
+    index = library(clover, tmp_path / "l", windows)
+    first = index_videos(index, clover, [video, video], windows)
+    assert (len(first.added), len(first.unchanged), first.num_moments) == (1, 1, 4)
+    again = index_videos(open_library(tmp_path / "l", clover), clover, [video], windows)
+    assert (again.added, again.num_moments) == ([], 4)
+    write_video(video, np.zeros((16, 48, 64, 3), dtype=np.uint8))
+    changed = index_videos(open_library(tmp_path / "l", clover), clover, [video], windows)
+    assert (len(changed.added), changed.num_moments) == (1, 1)
+
+
+def test_another_cut_is_refused(clover, video, tmp_path):
+    windows = WindowConfig()
+    index = library(clover, tmp_path / "l", windows)
+    index_videos(index, clover, [video], windows)
+    with pytest.raises(LibraryError, match=r"windows of 4\.0 s every 2\.0 s"):
+        index_videos(index, clover, [video], replace(windows, length_seconds=8.0))
+
+
+def test_what_is_missing_of_a_video_is_said(clover, tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (80, 48, 64, 3), dtype=np.uint8)
+    whole = write_video(tmp_path / "whole.mkv", images, keyframe_interval=8)
+    torn = tmp_path / "torn.mkv"
+    content = whole.read_bytes()
+    torn.write_bytes(content[: int(0.6 * len(content))])
+    index = library(clover, tmp_path / "l", WindowConfig())
+    done = index_videos(index, clover, [whole, torn], WindowConfig())
+    assert len(done.added) == 2
+    assert list(done.damaged) == [str(torn)]
+    assert "torn.mkv" in done.damaged[str(torn)]
+
+
+def test_strict_stops_and_keeps_what_was_done(clover, video, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"junk")
+    index = library(clover, tmp_path / "l", WindowConfig())
+    with pytest.raises(MediaError, match=r"broken\.mp4"):
+        index_videos(index, clover, [video, broken], WindowConfig(), strict=True)
+    assert len(open_library(tmp_path / "l", clover)) == 4
+
+
+def test_of_overlapping_moments_only_the_best_is_found(clover, video, tmp_path):
+    index = library(clover, tmp_path / "l", WindowConfig())
+    index_videos(index, clover, [video], WindowConfig())
+    hits = search(index, clover, "a red ball", 10)
+    spans = sorted((hit.moment.start_seconds, hit.moment.end_seconds) for hit in hits)
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    assert hits[0].score == max(hit.score for hit in hits)
