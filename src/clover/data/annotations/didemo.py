@@ -87,8 +87,9 @@ def _paragraphs(path: Path, split: str, problems: Problems) -> list[Pair]:
     paragraphs: dict[Path, list[_Sentence]] = {}
     for sentence in collect(read_json_list(path, problems), problems, parse):
         paragraphs.setdefault(sentence.video, []).append(sentence)
+    described = {video.name for video in paragraphs}
     for name, row in (listed or {}).items():
-        if Path(name) not in paragraphs:
+        if name not in described:
             problems.add(row.file, row.number, expected="a video with a description", found=f"none of {shown(name)}")
     return [_paragraph(video, sentences) for video, sentences in paragraphs.items()]
 

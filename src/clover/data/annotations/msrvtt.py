@@ -105,9 +105,10 @@ def _listed_captions(folder: Path, split: str, problems: Problems) -> list[Pair]
 
     collect(rows, problems, enlist)
     pairs = _captions(folder, listed, problems)
-    for video_id in listed.keys() - {pair.video_id for pair in pairs}:
-        row = listed[video_id]
-        problems.add(row.file, row.number, expected="a video with captions", found=f"none of {video_id}")
+    captioned = {pair.video_id for pair in pairs}
+    for video_id, row in listed.items():
+        if video_id not in captioned:
+            problems.add(row.file, row.number, expected="a video with captions", found=f"none of {video_id}")
     return pairs
 
 

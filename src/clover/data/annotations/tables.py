@@ -156,6 +156,8 @@ def _rows(path: Path, lines: Sequence[Line], names: Sequence[str], split: _Split
         elif len(fields) != len(names):
             found = f"{len(fields)} in {shown(line.text)}"
             problems.add(path, line.number, expected=f"{len(names)} columns", found=found)
+        elif [field.strip().lower() for field in fields] == list(names):
+            problems.add(path, line.number, expected="data", found=f"a header in {shown(line.text)}")
         else:
             rows.append(Row(path, line.number, index, dict(zip(names, fields, strict=True))))
     return rows
