@@ -26,7 +26,7 @@ from clover.data.annotations.problems import Problems
 from clover.data.annotations.tgif import read_tgif_action, read_tgif_frame, read_tgif_transition
 from clover.errors import DataError
 
-CASES_PER_FILE = 100
+CASES_PER_FILE = 80
 
 
 def lines_of(data: bytes) -> list[bytes]:
@@ -262,7 +262,7 @@ def account_for(target: Target, folder: Path, data: bytes) -> bool:
     num_left_out = sum(problem.file == path for problem in problems)
     assert target.count_records(records) + num_left_out == target.count_rows(data)
     assert all(str(problem).isprintable() for problem in problems)
-    indices = [record.index for record in records if hasattr(record, "index")]
+    indices = [record.index for record in records if not isinstance(record, str | Path)]
     assert len(indices) == len(set(indices)) and all(0 <= index < target.count_rows(data) for index in indices)
     return True
 
@@ -275,7 +275,7 @@ def test_damaged_files_lose_no_row_in_silence(tmp_path, target):
     assert account_for(target, tmp_path, whole)
     rng = random.Random(target.path)
     num_read = sum(account_for(target, tmp_path, rng.choice(DAMAGES)(whole, rng)) for _ in range(CASES_PER_FILE))
-    assert 0.1 * CASES_PER_FILE < num_read  # most damage is to rows, not to the file
+    assert num_read > 0.1 * CASES_PER_FILE  # most damage is to rows, not to the file
 
 
 @pytest.mark.parametrize("name", ["MSRVTT_data.json", "MSRVTT_train.9k.csv"])

@@ -72,7 +72,7 @@ def test_a_line_in_no_encoding_is_a_problem_and_the_others_are_read(tmp_path):
     rows, problems = table(tmp_path, b"a,b\n1,\x81\n2,\x92\n3,\xc3\xa9\n")
     assert rows == [{"a": "2", "b": "’"}, {"a": "3", "b": "é"}]
     assert [problem.row for problem in problems] == [2]
-    assert "2 lines are not UTF-8" in problems.notes[0]
+    assert "1 line is not UTF-8" in problems.notes[0]
 
 
 def test_broken_utf16_and_unreadable_files_are_named(tmp_path):

@@ -21,15 +21,17 @@ _Split = Callable[[str], list[str] | None]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a file.
+    r"""A line of a file.
 
     Attributes:
         number: Place in the file, from 1.
-        text: Without its ending; None when it is text in no known encoding.
+        text: Without its ending.
+        is_text: Whether it is text in a known encoding; if not, what could not be read stands as ``\ufffd``.
     """
 
     number: int
-    text: str | None
+    text: str
+    is_text: bool = True
 
 
 def read_lines(path: Path, problems: Problems) -> list[Line]:
@@ -40,7 +42,7 @@ def read_lines(path: Path, problems: Problems) -> list[Line]:
     Raises:
         DataError: The file is missing or cannot be read.
     """
-    return [line for line in _all_lines(path, problems) if line.text is None or line.text.strip(" ")]
+    return [line for line in _all_lines(path, problems) if line.text.strip(" ")]
 
 
 def _all_lines(path: Path, problems: Problems) -> list[Line]:
@@ -48,11 +50,15 @@ def _all_lines(path: Path, problems: Problems) -> list[Line]:
     other: list[int] = []
     for number, raw in enumerate(_utf8_bytes(path).split(b"\n"), start=1):
         raw = raw.rstrip(b"\r")
-        text = _decode(raw, "utf-8")
-        if text is None:
-            text = _decode(raw, "cp1252")
-            other.append(number)
-        lines.append(Line(number, text))
+        try:
+            line = Line(number, raw.decode("utf-8"))
+        except UnicodeDecodeError:
+            try:
+                line = Line(number, raw.decode("cp1252"))
+                other.append(number)
+            except UnicodeDecodeError:
+                line = Line(number, raw.decode("cp1252", errors="replace"), is_text=False)
+        lines.append(line)
     if other:
         count = f"{len(other):,} line{'s are' if len(other) > 1 else ' is'}"
         problems.note(path, f"{count} not UTF-8, read as Windows-1252 (first: line {other[0]})")
@@ -75,13 +81,6 @@ def _utf8_bytes(path: Path) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _decode(raw: bytes, encoding: str) -> str | None:
-    try:
-        return raw.decode(encoding)
-    except UnicodeDecodeError:
-        return None
-
-
 def read_table(path: Path, columns: Sequence[str], problems: Problems) -> list[Row]:
     """Read a table with a header, addressed by column name; TAB, comma or semicolon by what the header holds.
 
@@ -97,7 +96,7 @@ def read_table(path: Path, columns: Sequence[str], problems: Problems) -> list[R
         DataError: The file cannot be read, or its header lacks a column or repeats one.
     """
     lines = read_lines(path, problems)
-    header = (lines[0].text or "") if lines else ""
+    header = lines[0].text if lines else ""
     wanted = f"a header with {', '.join(columns)}"
     for delimiter in _DELIMITERS:
         names = [name.strip().lower() for name in _split_quoted(header, delimiter) or []]
@@ -130,7 +129,7 @@ def read_columns(path: Path, names: Sequence[str], problems: Problems, *, header
         DataError: The file cannot be read.
     """
     lines = read_lines(path, problems)
-    if lines and (lines[0].text or "").split("\t")[0].strip(' "').lower() == header.lower():
+    if lines and lines[0].text.split("\t")[0].strip(' "').lower() == header.lower():
         lines = lines[1:]
     return _rows(path, lines, names, lambda text: text.split("\t"), problems)
 
@@ -147,7 +146,7 @@ def _split_quoted(text: str, delimiter: str) -> list[str] | None:
 def _rows(path: Path, lines: Sequence[Line], names: Sequence[str], split: _Split, problems: Problems) -> list[Row]:
     rows: list[Row] = []
     for index, line in enumerate(lines):
-        if line.text is None:
+        if not line.is_text:
             problems.add(path, line.number, expected="text in UTF-8 or Windows-1252", found="other bytes")
             continue
         fields = split(line.text)
@@ -179,11 +178,11 @@ def read_json(path: Path, problems: Problems) -> Any:
         DataError: The file cannot be read, is text in no known encoding, or is not JSON.
     """
     lines = _all_lines(path, problems)
-    undecoded = [line.number for line in lines if line.text is None]
+    undecoded = [line.number for line in lines if not line.is_text]
     if undecoded:
         raise DataError(f"{path}: expected UTF-8 or Windows-1252, found other bytes in line {undecoded[0]}")
     try:
-        return json.loads("\n".join(line.text or "" for line in lines))
+        return json.loads("\n".join(line.text for line in lines))
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise DataError(f"{path}: expected JSON, found {error.msg.lower()} ({where}); fetch it again") from error
@@ -231,7 +230,7 @@ def read_json_lines(path: Path, problems: Problems) -> list[Row]:
     rows: list[Row] = []
     for index, line in enumerate(read_lines(path, problems)):
         try:
-            fields = json.loads(line.text or "")
+            fields = json.loads(line.text) if line.is_text else None
         except (ValueError, RecursionError):
             fields = None
         if isinstance(fields, dict):

@@ -66,7 +66,7 @@ def read_vocabulary(path: Path, problems: Problems) -> tuple[str, ...]:
     if path.suffix.lower() == ".json":
         values = _json_answers(path, read_json(path, problems))
     else:
-        values = [(line.number, line.text) for line in read_lines(path, problems)]
+        values = [(line.number, line.text if line.is_text else None) for line in read_lines(path, problems)]
     answers: dict[str, int] = {}
     for row, value in values:
         try:
