@@ -59,7 +59,7 @@ def test_an_unpaired_quote_costs_one_row_and_not_the_rest_of_the_file(tmp_path):
 
 def test_a_field_longer_than_the_csv_limit_is_a_problem_and_not_a_crash(tmp_path):
     rows, problems = table(tmp_path, f'a,b\n1,"{"x" * 200_000}"\n2,y\n')
-    assert rows == [{"a": "2", "b": "y"}] and len(problems) == 1 and len(str(next(iter(problems)))) < 300
+    assert rows == [{"a": "2", "b": "y"}] and len(problems) == 1 and len(str(next(iter(problems)))) < 400
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "a\n1\n", "1,2\n", "a,b,b\n1,2,3\n", b"\x81\n"])
@@ -174,5 +174,5 @@ def test_messages_are_one_line_whatever_is_in_the_file(tmp_path):
     problems = Problems()
     read_json_list(tmp_path / "t.json", problems)
     (problem,) = problems
-    assert str(problem).isprintable() and len(problem.found) < 80
+    assert str(problem).isprintable() and len(problem.found) < 400
     assert json.loads((tmp_path / "t.json").read_text())[0] == {"a": "x"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clover.data.annotations.checks import check_options_are_shuffled
 from clover.data.annotations.folders import check_split, find_file, present, read_first
-from clover.data.annotations.problems import Problems, shown
+from clover.data.annotations.problems import Problems, quoted
 from clover.data.annotations.rows import BadRowError, Row, collect
 from clover.data.annotations.tables import read_json_lines, read_json_list, read_list, read_table
 from clover.types import MultiChoice, OpenEnded, Pair
@@ -38,7 +38,7 @@ def _video_id(row: Row, name: str) -> str:
         return f"video{value}"
     number = re.fullmatch(r"(?:video|msr)([0-9]{1,9})(?:\.[a-z0-9]{2,4})?", row.text(name))
     if number is None:
-        raise BadRowError(expected=f"a name like video7010 in {name!r}", found=shown(value))
+        raise BadRowError(expected=f"a name like video7010 in {name!r}", found=quoted(value))
     return f"video{number[1]}"
 
 

@@ -7,16 +7,17 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clover.data.annotations.problems import Problems, shown
+from clover.data.annotations.problems import Problems, quoted
 from clover.data.annotations.rows import Row
 from clover.errors import DataError
 
 _DELIMITERS = "\t,;"
 
-_Split = Callable[[str], list[str] | None]
+_Splitter = Callable[[str], list[str] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +104,11 @@ def read_table(path: Path, columns: Sequence[str], problems: Problems) -> list[R
         if set(columns) <= set(names):
             break
     else:
-        raise DataError(f"{path}: expected {wanted}, found {shown(header) if lines else 'an empty file'}")
+        raise DataError(f"{path}: expected {wanted}, found {quoted(header) if lines else 'an empty file'}")
     if len(set(names)) < len(names):
-        raise DataError(f"{path}: expected {wanted}, each column once, found {shown(header)}")
+        raise DataError(f"{path}: expected {wanted}, each column once, found {quoted(header)}")
 
-    def split(text: str) -> list[str] | None:
-        fields = _split_quoted(text, delimiter)
-        if delimiter == "\t" and (fields is None or len(fields) != len(names)):
-            return text.split("\t")
-        return fields
-
-    return _rows(path, lines[1:], names, split, problems)
+    return _rows(path, lines[1:], names, partial(_split, delimiter=delimiter, num_columns=len(names)), problems)
 
 
 def read_columns(path: Path, names: Sequence[str], problems: Problems, *, header: str) -> list[Row]:
@@ -134,6 +129,13 @@ def read_columns(path: Path, names: Sequence[str], problems: Problems, *, header
     return _rows(path, lines, names, lambda text: text.split("\t"), problems)
 
 
+def _split(text: str, *, delimiter: str, num_columns: int) -> list[str] | None:
+    fields = _split_quoted(text, delimiter)
+    if delimiter == "\t" and (fields is None or len(fields) != num_columns):
+        return text.split("\t")
+    return fields
+
+
 def _split_quoted(text: str, delimiter: str) -> list[str] | None:
     if '"' not in text:
         return text.split(delimiter)
@@ -143,7 +145,7 @@ def _split_quoted(text: str, delimiter: str) -> list[str] | None:
         return None
 
 
-def _rows(path: Path, lines: Sequence[Line], names: Sequence[str], split: _Split, problems: Problems) -> list[Row]:
+def _rows(path: Path, lines: Sequence[Line], names: Sequence[str], split: _Splitter, problems: Problems) -> list[Row]:
     rows: list[Row] = []
     for index, line in enumerate(lines):
         if not line.is_text:
@@ -151,12 +153,12 @@ def _rows(path: Path, lines: Sequence[Line], names: Sequence[str], split: _Split
             continue
         fields = split(line.text)
         if fields is None:
-            problems.add(path, line.number, expected="paired quotes", found=shown(line.text))
+            problems.add(path, line.number, expected="paired quotes", found=quoted(line.text))
         elif len(fields) != len(names):
-            found = f"{len(fields)} in {shown(line.text)}"
+            found = f"{len(fields)} in {quoted(line.text)}"
             problems.add(path, line.number, expected=f"{len(names)} columns", found=found)
         elif [field.strip().lower() for field in fields] == list(names):
-            problems.add(path, line.number, expected="data", found=f"a header in {shown(line.text)}")
+            problems.add(path, line.number, expected="data", found=f"a header in {quoted(line.text)}")
         else:
             rows.append(Row(path, line.number, index, dict(zip(names, fields, strict=True))))
     return rows
@@ -187,7 +189,9 @@ def read_json(path: Path, problems: Problems) -> Any:
         where = f"line {error.lineno}, column {error.colno}"
         raise DataError(f"{path}: expected JSON, found {error.msg.lower()} ({where}); fetch it again") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected JSON of plain records, found {shown(str(error))}; fetch it again") from error
+        raise DataError(
+            f"{path}: expected JSON of plain records, found {quoted(str(error))}; fetch it again"
+        ) from error
 
 
 def json_rows(path: Path, document: Any, problems: Problems, *, key: str | None = None) -> list[Row]:
@@ -198,17 +202,17 @@ def json_rows(path: Path, document: Any, problems: Problems, *, key: str | None 
     """
     if key is not None:
         if not isinstance(document, dict) or key not in document:
-            found = shown(sorted(document)) if isinstance(document, dict) else shown(document)
+            found = quoted(sorted(document)) if isinstance(document, dict) else quoted(document)
             raise DataError(f"{path}: expected a JSON object with {key!r}, found {found}")
         document = document[key]
     if not isinstance(document, list):
-        raise DataError(f"{path}: expected a JSON list{f' under {key!r}' * bool(key)}, found {shown(document)}")
+        raise DataError(f"{path}: expected a JSON list{f' under {key!r}' * bool(key)}, found {quoted(document)}")
     rows: list[Row] = []
     for index, fields in enumerate(document):
         if isinstance(fields, dict):
             rows.append(Row(path, index + 1, index, fields))
         else:
-            problems.add(path, index + 1, expected="a JSON object", found=shown(fields))
+            problems.add(path, index + 1, expected="a JSON object", found=quoted(fields))
     return rows
 
 
@@ -236,5 +240,5 @@ def read_json_lines(path: Path, problems: Problems) -> list[Row]:
         if isinstance(fields, dict):
             rows.append(Row(path, line.number, index, fields))
         else:
-            problems.add(path, line.number, expected="a JSON object", found=shown(line.text))
+            problems.add(path, line.number, expected="a JSON object", found=quoted(line.text))
     return rows
