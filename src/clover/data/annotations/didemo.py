@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clover.data.annotations.folders import check_split, present, read_first
-from clover.data.annotations.problems import Problems, shown
+from clover.data.annotations.problems import Problems, quoted
 from clover.data.annotations.rows import BadRowError, Row, clean_text, collect
 from clover.data.annotations.tables import read_json_lines, read_json_list, read_list, read_table
 from clover.types import Pair
@@ -81,15 +81,16 @@ def _paragraphs(path: Path, split: str, problems: Problems) -> list[Pair]:
     def parse(row: Row) -> _Sentence:
         video = row.media("video")
         if listed is not None and video.name not in listed:
-            raise BadRowError(expected=f"a video of {split}_list.txt", found=shown(video.name))
+            raise BadRowError(expected=f"a video of {split}_list.txt", found=quoted(video.name))
         return _Sentence(video, row.text("description"), row.index, row.identity("annotation_id"))
 
     paragraphs: dict[Path, list[_Sentence]] = {}
     for sentence in collect(read_json_list(path, problems), problems, parse):
         paragraphs.setdefault(sentence.video, []).append(sentence)
+    described = {video.name for video in paragraphs}
     for name, row in (listed or {}).items():
-        if Path(name) not in paragraphs:
-            problems.add(row.file, row.number, expected="a video with a description", found=f"none of {shown(name)}")
+        if name not in described:
+            problems.add(row.file, row.number, expected="a video with a description", found=f"none of {quoted(name)}")
     return [_paragraph(video, sentences) for video, sentences in paragraphs.items()]
 
 
@@ -114,7 +115,7 @@ def _listed(path: Path, split: str, problems: Problems) -> dict[str, Row] | None
     def enlist(row: Row) -> None:
         name = row.media("name").name
         if name in listed:
-            raise BadRowError(expected="each video once", found=f"{shown(name)} again")
+            raise BadRowError(expected="each video once", found=f"{quoted(name)} again")
         listed[name] = row
 
     collect(read_list(lists[0], problems), problems, enlist)

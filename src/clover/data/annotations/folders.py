@@ -24,8 +24,15 @@ def check_split(split: str, splits: Iterable[str], *, what: str) -> None:
 
 
 def present(folder: Path, names: Iterable[str]) -> list[Path]:
-    """Those of the names that are files in the folder, in the order given."""
-    return [path for path in (Path(folder) / name for name in names) if path.is_file()]
+    """Those of the names that are files in the folder, in the order given.
+
+    Raises:
+        DataError: The folder cannot be searched.
+    """
+    try:
+        return [path for path in (Path(folder) / name for name in names) if path.is_file()]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be searched ({error.strerror}); check its permissions") from error
 
 
 def find_file(folder: Path, names: Sequence[str], problems: Problems, *, what: str) -> Path:

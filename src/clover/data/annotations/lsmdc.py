@@ -17,7 +17,7 @@ import numpy as np
 
 from clover.data.annotations.checks import check_options_are_shuffled
 from clover.data.annotations.folders import check_split, find_file, read_first
-from clover.data.annotations.problems import Problems, shown
+from clover.data.annotations.problems import Problems, quoted
 from clover.data.annotations.rows import NUM_OPTIONS, BadRowError, Row, collect, media_path
 from clover.data.annotations.tables import read_columns, read_table
 from clover.errors import DataError
@@ -47,7 +47,7 @@ def _clip_id(row: Row, name: str) -> str:
     """The clip's name; some files have a stray quote before it."""
     clip_id = row.text(name).strip('"').strip()
     if not re.fullmatch(r".+_[0-9][0-9.]*-[0-9][0-9.]*", clip_id):
-        raise BadRowError(expected="a clip named <movie>_<start>-<end>", found=shown(clip_id))
+        raise BadRowError(expected="a clip named <movie>_<start>-<end>", found=quoted(clip_id))
     return clip_id
 
 
@@ -251,8 +251,8 @@ def _cloze(row: Row, *, clip: str, sentence: str, answer: str) -> Cloze:
 def _masked(sentence: str) -> str:
     before, *after = re.split("_{5,}", sentence)
     if not after:
-        raise BadRowError(expected="a blank (_____) in the sentence", found=shown(sentence))
+        raise BadRowError(expected="a blank (_____) in the sentence", found=quoted(sentence))
     question = " ".join(f"{before} {MASK} {' something '.join(after)}".split())
     if question.count(MASK) != 1:
-        raise BadRowError(expected=f"exactly one {MASK}", found=shown(question))
+        raise BadRowError(expected=f"exactly one {MASK}", found=quoted(question))
     return question

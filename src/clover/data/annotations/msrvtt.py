@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clover.data.annotations.checks import check_options_are_shuffled
 from clover.data.annotations.folders import check_split, find_file, present, read_first
-from clover.data.annotations.problems import Problems, shown
+from clover.data.annotations.problems import Problems, quoted
 from clover.data.annotations.rows import BadRowError, Row, collect
 from clover.data.annotations.tables import read_json_lines, read_json_list, read_list, read_table
 from clover.types import MultiChoice, OpenEnded, Pair
@@ -38,7 +38,7 @@ def _video_id(row: Row, name: str) -> str:
         return f"video{value}"
     number = re.fullmatch(r"(?:video|msr)([0-9]{1,9})(?:\.[a-z0-9]{2,4})?", row.text(name))
     if number is None:
-        raise BadRowError(expected=f"a name like video7010 in {name!r}", found=shown(value))
+        raise BadRowError(expected=f"a name like video7010 in {name!r}", found=quoted(value))
     return f"video{number[1]}"
 
 
@@ -105,9 +105,10 @@ def _listed_captions(folder: Path, split: str, problems: Problems) -> list[Pair]
 
     collect(rows, problems, enlist)
     pairs = _captions(folder, listed, problems)
-    for video_id in listed.keys() - {pair.video_id for pair in pairs}:
-        row = listed[video_id]
-        problems.add(row.file, row.number, expected="a video with captions", found=f"none of {video_id}")
+    captioned = {pair.video_id for pair in pairs}
+    for video_id, row in listed.items():
+        if video_id not in captioned:
+            problems.add(row.file, row.number, expected="a video with captions", found=f"none of {video_id}")
     return pairs
 
 

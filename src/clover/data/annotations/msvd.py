@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clover.data.annotations.folders import check_split, find_file, read_first
-from clover.data.annotations.problems import Problems, shown
+from clover.data.annotations.problems import Problems, quoted
 from clover.data.annotations.rows import BadRowError, Row, collect, media_path
 from clover.data.annotations.tables import json_rows, read_json, read_json_list, read_list
 from clover.types import OpenEnded
@@ -26,9 +26,9 @@ def read_youtube_mapping(folder: Path, problems: Problems) -> dict[str, Path]:
     def add(row: Row) -> None:
         words = row.text("name").split()
         if len(words) != 2:
-            raise BadRowError(expected="a file name and vidN with a space between", found=shown(row.value("name")))
+            raise BadRowError(expected="a file name and vidN with a space between", found=quoted(row.value("name")))
         if words[1] in files:
-            raise BadRowError(expected="each vidN once", found=f"{shown(words[1])} again")
+            raise BadRowError(expected="each vidN once", found=f"{quoted(words[1])} again")
         files[words[1]] = media_path(f"{words[0]}.avi")
 
     collect(read_list(path, problems), problems, add)

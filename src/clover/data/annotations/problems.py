@@ -8,25 +8,28 @@ from pathlib import Path
 
 from clover.errors import DataError
 
-_SHOWN_CHARACTERS = 60
+_LONGEST = 120
 
 
-def shown(value: object) -> str:
-    """One line that shows a value as it stands in a file, cut where it is long."""
+def quoted(value: object) -> str:
+    """A value as it can stand in a message: on one line, text in quotes, cut when long."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= _LONGEST else value[:_LONGEST] + "…")
     try:
-        text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+        text = repr(value)
     except (RecursionError, ValueError):  # nested too deep, or an integer of thousands of digits
         return f"a {type(value).__name__} too large to show"
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One row that was left out.
 
     Attributes:
         file: The annotation file.
-        row: Line of a text file or place in a JSON list, from 1; None when it is about the whole file.
+        row: Which row: of the benchmarks' files the line, or the place in a JSON list, from 1; of the pre-training
+            corpora the ``index`` of the record, from 0. None when the file as a whole is meant.
         expected: What should have been there, worded the same for every row with this kind of problem.
         found: What was there.
     """
@@ -43,7 +46,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = str(self.file) if self.row is None else f"{self.file}, row {self.row}"
-        return f"{where}: expected {self.expected}, found {self.found}"
+        return " ".join(f"{where}: expected {self.expected}, found {self.found}".split())
 
 
 class Problems:
@@ -57,8 +60,8 @@ class Problems:
         self._problems: list[Problem] = []
         self.notes: list[str] = []
 
-    def add(self, file: Path, row: int | None, *, expected: str, found: str) -> None:
-        """Report one row that is left out."""
+    def add(self, file: Path, row: int | None, expected: str, found: str) -> None:
+        """Report one row that is left out; the arguments are those of ``Problem``."""
         self._problems.append(Problem(file, row, expected, found))
 
     def note(self, file: Path, text: str) -> None:

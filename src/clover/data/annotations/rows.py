@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from clover.data.annotations.problems import Problems, shown
+from clover.data.annotations.problems import Problems, quoted
 
 NUM_OPTIONS = 5
 """Candidates of a multiple-choice question, in every benchmark."""
@@ -44,7 +44,7 @@ class Row:
     def value(self, name: str) -> Any:
         """A field of whatever type."""
         if name not in self.fields:
-            raise BadRowError(expected=f"a field {name!r}", found=shown(sorted(map(str, self.fields))))
+            raise BadRowError(expected=f"a field {name!r}", found=quoted(sorted(map(str, self.fields))))
         return self.fields[name]
 
     def text(self, name: str) -> str:
@@ -61,9 +61,9 @@ class Row:
         if not isinstance(value, int) or isinstance(value, bool):
             return self.answer(name)
         if answers is None:
-            raise BadRowError(expected=f"an answer in words in {name!r}, or its list of answers", found=shown(value))
+            raise BadRowError(expected=f"an answer in words in {name!r}, or its list of answers", found=quoted(value))
         if not 0 <= value < len(answers):
-            raise BadRowError(expected=f"a class of {len(answers):,} answers in {name!r}", found=shown(value))
+            raise BadRowError(expected=f"a class of {len(answers):,} answers in {name!r}", found=quoted(value))
         return answers[value].strip().lower()
 
     def integer(self, name: str) -> int:
@@ -73,7 +73,7 @@ class Row:
             return value
         if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
             return int(value)
-        raise BadRowError(expected=f"a whole number in {name!r}", found=shown(value))
+        raise BadRowError(expected=f"a whole number in {name!r}", found=quoted(value))
 
     def identity(self, name: str) -> str:
         """A field that holds the row's own name or number; the row's place where it does not."""
@@ -86,14 +86,16 @@ class Row:
         label = self.integer(name) - first
         if not 0 <= label < NUM_OPTIONS:
             last = first + NUM_OPTIONS - 1
-            raise BadRowError(expected=f"a right option from {first} to {last} in {name!r}", found=shown(label + first))
+            raise BadRowError(
+                expected=f"a right option from {first} to {last} in {name!r}", found=quoted(label + first)
+            )
         return label
 
     def options(self, *names: str) -> tuple[str, ...]:
         """The candidates: one field each, or a single field that holds a list."""
         values = self.value(names[0]) if len(names) == 1 else [self.value(name) for name in names]
         if not isinstance(values, list):
-            raise BadRowError(expected=f"a list of options in {names[0]!r}", found=shown(values))
+            raise BadRowError(expected=f"a list of options in {names[0]!r}", found=quoted(values))
         if len(values) != NUM_OPTIONS:
             raise BadRowError(expected=f"{NUM_OPTIONS} options", found=f"{len(values)}")
         return tuple(clean_text(value, what="every option") for value in values)
@@ -110,12 +112,12 @@ def clean_text(value: object, *, what: str) -> str:
         BadRowError: It is not text, nothing but white space, or has half of a surrogate pair, which no file can hold.
     """
     if not isinstance(value, str):
-        raise BadRowError(expected=f"text in {what}", found=shown(value))
+        raise BadRowError(expected=f"text in {what}", found=quoted(value))
     text = value.strip()
     if not text:
         raise BadRowError(expected=f"text in {what}", found="none")
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise BadRowError(expected=f"valid Unicode in {what}", found=shown(text))
+        raise BadRowError(expected=f"valid Unicode in {what}", found=quoted(text))
     return text
 
 
@@ -127,7 +129,7 @@ def media_path(name: str) -> Path:
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name:
-        raise BadRowError(expected="a file name inside the folder of media", found=shown(name))
+        raise BadRowError(expected="a file name inside the folder of media", found=quoted(name))
     return Path(path)
 
 

@@ -7,29 +7,32 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clover.data.annotations.problems import Problems, shown
+from clover.data.annotations.problems import Problems, quoted
 from clover.data.annotations.rows import Row
 from clover.errors import DataError
 
 _DELIMITERS = "\t,;"
 
-_Split = Callable[[str], list[str] | None]
+_Splitter = Callable[[str], list[str] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a file.
+    r"""A line of a file.
 
     Attributes:
         number: Place in the file, from 1.
-        text: Without its ending; None when it is text in no known encoding.
+        text: Without its ending.
+        is_text: Whether it is text in a known encoding; if not, what could not be read stands as ``\ufffd``.
     """
 
     number: int
-    text: str | None
+    text: str
+    is_text: bool = True
 
 
 def read_lines(path: Path, problems: Problems) -> list[Line]:
@@ -40,7 +43,7 @@ def read_lines(path: Path, problems: Problems) -> list[Line]:
     Raises:
         DataError: The file is missing or cannot be read.
     """
-    return [line for line in _all_lines(path, problems) if line.text is None or line.text.strip(" ")]
+    return [line for line in _all_lines(path, problems) if line.text.strip(" ")]
 
 
 def _all_lines(path: Path, problems: Problems) -> list[Line]:
@@ -48,11 +51,15 @@ def _all_lines(path: Path, problems: Problems) -> list[Line]:
     other: list[int] = []
     for number, raw in enumerate(_utf8_bytes(path).split(b"\n"), start=1):
         raw = raw.rstrip(b"\r")
-        text = _decode(raw, "utf-8")
-        if text is None:
-            text = _decode(raw, "cp1252")
-            other.append(number)
-        lines.append(Line(number, text))
+        try:
+            line = Line(number, raw.decode("utf-8"))
+        except UnicodeDecodeError:
+            try:
+                line = Line(number, raw.decode("cp1252"))
+                other.append(number)
+            except UnicodeDecodeError:
+                line = Line(number, raw.decode("cp1252", errors="replace"), is_text=False)
+        lines.append(line)
     if other:
         count = f"{len(other):,} line{'s are' if len(other) > 1 else ' is'}"
         problems.note(path, f"{count} not UTF-8, read as Windows-1252 (first: line {other[0]})")
@@ -75,13 +82,6 @@ def _utf8_bytes(path: Path) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _decode(raw: bytes, encoding: str) -> str | None:
-    try:
-        return raw.decode(encoding)
-    except UnicodeDecodeError:
-        return None
-
-
 def read_table(path: Path, columns: Sequence[str], problems: Problems) -> list[Row]:
     """Read a table with a header, addressed by column name; TAB, comma or semicolon by what the header holds.
 
@@ -97,24 +97,18 @@ def read_table(path: Path, columns: Sequence[str], problems: Problems) -> list[R
         DataError: The file cannot be read, or its header lacks a column or repeats one.
     """
     lines = read_lines(path, problems)
-    header = (lines[0].text or "") if lines else ""
+    header = lines[0].text if lines else ""
     wanted = f"a header with {', '.join(columns)}"
     for delimiter in _DELIMITERS:
         names = [name.strip().lower() for name in _split_quoted(header, delimiter) or []]
         if set(columns) <= set(names):
             break
     else:
-        raise DataError(f"{path}: expected {wanted}, found {shown(header) if lines else 'an empty file'}")
+        raise DataError(f"{path}: expected {wanted}, found {quoted(header) if lines else 'an empty file'}")
     if len(set(names)) < len(names):
-        raise DataError(f"{path}: expected {wanted}, each column once, found {shown(header)}")
+        raise DataError(f"{path}: expected {wanted}, each column once, found {quoted(header)}")
 
-    def split(text: str) -> list[str] | None:
-        fields = _split_quoted(text, delimiter)
-        if delimiter == "\t" and (fields is None or len(fields) != len(names)):
-            return text.split("\t")
-        return fields
-
-    return _rows(path, lines[1:], names, split, problems)
+    return _rows(path, lines[1:], names, partial(_split, delimiter=delimiter, num_columns=len(names)), problems)
 
 
 def read_columns(path: Path, names: Sequence[str], problems: Problems, *, header: str) -> list[Row]:
@@ -130,9 +124,16 @@ def read_columns(path: Path, names: Sequence[str], problems: Problems, *, header
         DataError: The file cannot be read.
     """
     lines = read_lines(path, problems)
-    if lines and (lines[0].text or "").split("\t")[0].strip(' "').lower() == header.lower():
+    if lines and lines[0].text.split("\t")[0].strip(' "').lower() == header.lower():
         lines = lines[1:]
     return _rows(path, lines, names, lambda text: text.split("\t"), problems)
+
+
+def _split(text: str, *, delimiter: str, num_columns: int) -> list[str] | None:
+    fields = _split_quoted(text, delimiter)
+    if delimiter == "\t" and (fields is None or len(fields) != num_columns):
+        return text.split("\t")
+    return fields
 
 
 def _split_quoted(text: str, delimiter: str) -> list[str] | None:
@@ -144,18 +145,20 @@ def _split_quoted(text: str, delimiter: str) -> list[str] | None:
         return None
 
 
-def _rows(path: Path, lines: Sequence[Line], names: Sequence[str], split: _Split, problems: Problems) -> list[Row]:
+def _rows(path: Path, lines: Sequence[Line], names: Sequence[str], split: _Splitter, problems: Problems) -> list[Row]:
     rows: list[Row] = []
     for index, line in enumerate(lines):
-        if line.text is None:
+        if not line.is_text:
             problems.add(path, line.number, expected="text in UTF-8 or Windows-1252", found="other bytes")
             continue
         fields = split(line.text)
         if fields is None:
-            problems.add(path, line.number, expected="paired quotes", found=shown(line.text))
+            problems.add(path, line.number, expected="paired quotes", found=quoted(line.text))
         elif len(fields) != len(names):
-            found = f"{len(fields)} in {shown(line.text)}"
+            found = f"{len(fields)} in {quoted(line.text)}"
             problems.add(path, line.number, expected=f"{len(names)} columns", found=found)
+        elif [field.strip().lower() for field in fields] == list(names):
+            problems.add(path, line.number, expected="data", found=f"a header in {quoted(line.text)}")
         else:
             rows.append(Row(path, line.number, index, dict(zip(names, fields, strict=True))))
     return rows
@@ -177,16 +180,18 @@ def read_json(path: Path, problems: Problems) -> Any:
         DataError: The file cannot be read, is text in no known encoding, or is not JSON.
     """
     lines = _all_lines(path, problems)
-    undecoded = [line.number for line in lines if line.text is None]
+    undecoded = [line.number for line in lines if not line.is_text]
     if undecoded:
         raise DataError(f"{path}: expected UTF-8 or Windows-1252, found other bytes in line {undecoded[0]}")
     try:
-        return json.loads("\n".join(line.text or "" for line in lines))
+        return json.loads("\n".join(line.text for line in lines))
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise DataError(f"{path}: expected JSON, found {error.msg.lower()} ({where}); fetch it again") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected JSON of plain records, found {shown(str(error))}; fetch it again") from error
+        raise DataError(
+            f"{path}: expected JSON of plain records, found {quoted(str(error))}; fetch it again"
+        ) from error
 
 
 def json_rows(path: Path, document: Any, problems: Problems, *, key: str | None = None) -> list[Row]:
@@ -197,17 +202,17 @@ def json_rows(path: Path, document: Any, problems: Problems, *, key: str | None 
     """
     if key is not None:
         if not isinstance(document, dict) or key not in document:
-            found = shown(sorted(document)) if isinstance(document, dict) else shown(document)
+            found = quoted(sorted(document)) if isinstance(document, dict) else quoted(document)
             raise DataError(f"{path}: expected a JSON object with {key!r}, found {found}")
         document = document[key]
     if not isinstance(document, list):
-        raise DataError(f"{path}: expected a JSON list{f' under {key!r}' * bool(key)}, found {shown(document)}")
+        raise DataError(f"{path}: expected a JSON list{f' under {key!r}' * bool(key)}, found {quoted(document)}")
     rows: list[Row] = []
     for index, fields in enumerate(document):
         if isinstance(fields, dict):
             rows.append(Row(path, index + 1, index, fields))
         else:
-            problems.add(path, index + 1, expected="a JSON object", found=shown(fields))
+            problems.add(path, index + 1, expected="a JSON object", found=quoted(fields))
     return rows
 
 
@@ -229,11 +234,11 @@ def read_json_lines(path: Path, problems: Problems) -> list[Row]:
     rows: list[Row] = []
     for index, line in enumerate(read_lines(path, problems)):
         try:
-            fields = json.loads(line.text or "")
+            fields = json.loads(line.text) if line.is_text else None
         except (ValueError, RecursionError):
             fields = None
         if isinstance(fields, dict):
             rows.append(Row(path, line.number, index, fields))
         else:
-            problems.add(path, line.number, expected="a JSON object", found=shown(line.text))
+            problems.add(path, line.number, expected="a JSON object", found=quoted(line.text))
     return rows

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clover.data.annotations.checks import check_options_are_shuffled
 from clover.data.annotations.folders import check_split, read_first
-from clover.data.annotations.problems import Problems, shown
+from clover.data.annotations.problems import Problems, quoted
 from clover.data.annotations.rows import BadRowError, Row, collect
 from clover.data.annotations.tables import json_rows, read_json, read_json_lines, read_table
 from clover.types import MultiChoice, OpenEnded
@@ -136,7 +136,7 @@ def read_tgif_frame(
 def _numbered_type(row: Row) -> str:
     number = row.integer("type")
     if not 0 <= number < len(FRAME_QUESTION_TYPES):
-        raise BadRowError(expected=f"a type from 0 to {len(FRAME_QUESTION_TYPES) - 1}", found=shown(number))
+        raise BadRowError(expected=f"a type from 0 to {len(FRAME_QUESTION_TYPES) - 1}", found=quoted(number))
     return FRAME_QUESTION_TYPES[number]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from clover.data.annotations.problems import Problems, shown
+from clover.data.annotations.problems import Problems, quoted
 from clover.data.annotations.rows import BadRowError, clean_text
 from clover.data.annotations.tables import read_json, read_lines
 from clover.errors import DataError
@@ -66,7 +66,7 @@ def read_vocabulary(path: Path, problems: Problems) -> tuple[str, ...]:
     if path.suffix.lower() == ".json":
         values = _json_answers(path, read_json(path, problems))
     else:
-        values = [(line.number, line.text) for line in read_lines(path, problems)]
+        values = [(line.number, line.text if line.is_text else None) for line in read_lines(path, problems)]
     answers: dict[str, int] = {}
     for row, value in values:
         try:
@@ -75,7 +75,7 @@ def read_vocabulary(path: Path, problems: Problems) -> tuple[str, ...]:
             raise DataError(f"{path}, row {row}: expected {error.expected}, found {error.found}") from error
         if answer in answers:
             raise DataError(
-                f"{path}, row {row}: expected each answer once, found {shown(answer)} as in row {answers[answer]}"
+                f"{path}, row {row}: expected each answer once, found {quoted(answer)} as in row {answers[answer]}"
             )
         answers[answer] = row
     if not answers:
@@ -87,13 +87,13 @@ def _json_answers(path: Path, document: Any) -> list[tuple[int, Any]]:
     if isinstance(document, list):
         return list(enumerate(document, start=1))
     if not isinstance(document, dict):
-        raise DataError(f"{path}: expected a JSON list of answers, or an object of classes, found {shown(document)}")
+        raise DataError(f"{path}: expected a JSON list of answers, or an object of classes, found {quoted(document)}")
     by_class: dict[int, str] = {}
     for row, (answer, number) in enumerate(document.items(), start=1):
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(document):
             expected = f"a class from 0 to {len(document) - 1}"
-            raise DataError(f"{path}, row {row}: expected {expected}, found {shown(number)} for {shown(answer)}")
+            raise DataError(f"{path}, row {row}: expected {expected}, found {quoted(number)} for {quoted(answer)}")
         if number in by_class:
-            raise DataError(f"{path}, row {row}: expected each class once, found {number} again for {shown(answer)}")
+            raise DataError(f"{path}, row {row}: expected each class once, found {number} again for {quoted(answer)}")
         by_class[number] = answer
     return [(number + 1, by_class[number]) for number in sorted(by_class)]
