@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from clover.data.annotations.problems import Problem, Problems, quoted
-from clover.data.corpora.tar_members import Member, check_is_tar, read_members
+from clover.data.corpora.tar_members import Member, check_is_tar, printable, read_members
 from clover.data.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from clover.errors import DataError
 
 _LONGEST_TEXT = 1 << 20
+_LONGEST_STATUS = 200
 _MOST_KEYS = 1_000_000
 
 
@@ -66,11 +67,11 @@ class _Entry:
         return None
 
 
-class _Unusable(Exception):
+class _UnusableError(Exception):
     """What was expected of a sample, and what was found."""
 
 
-class _Failed(Exception):
+class _NotFetchedError(Exception):
     """What was noted about a sample that could not be fetched."""
 
 
@@ -91,9 +92,9 @@ def index_shard(shard: Path) -> ShardIndex:
             for key, entry in entries.items():
                 try:
                     samples.append(_sample(file, size, key, entry))
-                except _Failed as status:
+                except _NotFetchedError as status:
                     failed.append(FailedSample(shard, key, str(status)))
-                except _Unusable as reason:
+                except _UnusableError as reason:
                     expected, found = reason.args
                     problems.add(shard, entry.row, expected, f"{found} (sample {key})")
     except OSError as error:
@@ -113,7 +114,7 @@ def _entries(file: BinaryIO, shard: Path, problems: Problems) -> dict[str, _Entr
     """Members by key, in the order in which the keys first appear; hidden files and those without ending left out."""
     entries: dict[str, _Entry] = {}
     for member in read_members(file, shard, problems):
-        path = PurePosixPath(member.name.encode("utf-8", "backslashreplace").decode("utf-8"))
+        path = PurePosixPath(member.name)
         stem, dot, ending = path.name.partition(".")
         if not stem or not dot:
             continue
@@ -130,32 +131,31 @@ def _sample(file: BinaryIO, size: int, key: str, entry: _Entry) -> IndexedSample
     """What the members of a key amount to.
 
     Raises:
-        _Failed: they say that it could not be fetched.
-        _Unusable: something is missing or damaged.
+        _NotFetchedError: they say that it could not be fetched.
+        _UnusableError: something is missing or damaged.
     """
     about = _json(file, entry.members.get(".json"))
     status = about.get("status")
     if status not in (None, "success"):
         message = about.get("error_message")
-        raise _Failed(f"{status}: {message}" if message else f"{status}")
+        raise _NotFetchedError(printable(f"{status}: {message}" if message else f"{status}")[:_LONGEST_STATUS])
     media = entry.media()
     if media is None:
-        raise _Unusable("media", f"only {', '.join(entry.members)}")
+        raise _UnusableError("media", f"only {', '.join(entry.members)}")
     if media.size == 0:
-        raise _Unusable("media", f"an empty {media.name}")
+        raise _UnusableError("media", f"an empty {media.name}")
     if media.offset + media.size > size:
-        raise _Unusable(f"{media.size} bytes of media", f"{max(0, size - media.offset)}: the shard was cut short")
-    if ".txt" in entry.members:
-        caption = _text(file, entry.members[".txt"])
-    else:
-        caption = about.get("caption")
-        if not isinstance(caption, str):
-            raise _Unusable("a caption", "neither .txt nor caption in .json")
+        raise _UnusableError(f"{media.size} bytes of media", f"{max(0, size - media.offset)}: the shard was cut short")
+    caption = _text(file, entry.members[".txt"]) if ".txt" in entry.members else about.get("caption")
+    if not isinstance(caption, str):
+        raise _UnusableError("a caption", "neither .txt nor caption in .json")
     caption = caption.strip()
     if not caption:
-        raise _Unusable("a caption", "an empty one")
-    if not caption.isprintable() and any("\ud800" <= character <= "\udfff" for character in caption):
-        raise _Unusable("a caption in Unicode", f"half of a surrogate pair in {quoted(caption)}")
+        raise _UnusableError("a caption", "an empty one")
+    try:
+        caption.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _UnusableError("a caption in Unicode", f"half of a surrogate pair in {quoted(caption)}") from error
     return IndexedSample(key, caption, media.offset, media.size)
 
 
@@ -165,23 +165,23 @@ def _json(file: BinaryIO, member: Member | None) -> dict[str, Any]:
     try:
         about = json.loads(_text(file, member))
     except (ValueError, RecursionError) as error:
-        raise _Unusable("JSON", f"none in {member.name} ({error})") from error
+        raise _UnusableError("JSON", f"none in {member.name} ({error})") from error
     if not isinstance(about, dict):
-        raise _Unusable("a JSON object", f"{type(about).__name__} in {member.name}")
+        raise _UnusableError("a JSON object", f"{type(about).__name__} in {member.name}")
     return about
 
 
 def _text(file: BinaryIO, member: Member) -> str:
     if member.size > _LONGEST_TEXT:
-        raise _Unusable(f"at most {_LONGEST_TEXT} bytes of text", f"{member.size} in {member.name}")
+        raise _UnusableError(f"at most {_LONGEST_TEXT} bytes of text", f"{member.size} in {member.name}")
     file.seek(member.offset)
     content = file.read(member.size)
     if len(content) < member.size:
-        raise _Unusable(f"{member.size} bytes of {member.name}", f"{len(content)}: the shard was cut short")
+        raise _UnusableError(f"{member.size} bytes of {member.name}", f"{len(content)}: the shard was cut short")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _Unusable("UTF-8", f"other bytes in {member.name}") from error
+        raise _UnusableError("UTF-8", f"other bytes in {member.name}") from error
 
 
 def _absent(shard: Path, keys: list[str], problems: Problems) -> list[str]:
@@ -196,14 +196,14 @@ def _absent(shard: Path, keys: list[str], problems: Problems) -> list[str]:
     try:
         count = json.loads(stats.read_text(encoding="utf-8"))["count"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        problems.add(stats, None, "JSON with a count", f"none ({error})")
+        problems.add(shard, None, f"a count in {stats.name}", f"none ({error})")
         return []
     width = len(keys[0])
     if not all(len(key) == width and key.isdecimal() and key.startswith(shard.stem) for key in keys):
         return []
     num_digits = width - len(shard.stem)
     if type(count) is not int or not 0 <= count <= min(_MOST_KEYS, 10**num_digits):
-        problems.add(stats, None, f"a count from 0 to {10**num_digits}", quoted(str(count)))
+        problems.add(shard, None, f"a count from 0 to {10**num_digits} in {stats.name}", quoted(str(count)))
         return []
     there = set(keys)
     promised = (f"{shard.stem}{position:0{num_digits}d}" for position in range(count))

@@ -26,6 +26,11 @@ class Member:
     size: int
 
 
+def printable(text: str) -> str:
+    """Text with halves of surrogate pairs, which stand for bytes that are not UTF-8, written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def check_is_tar(file: BinaryIO, path: Path) -> None:
     """Look at the beginning of an open file.
 
@@ -61,13 +66,12 @@ def read_members(file: BinaryIO, path: Path, problems: Problems) -> Iterator[Mem
     try:
         with tarfile.open(fileobj=file, mode="r:", ignore_zeros=True) as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # kept only for links, which are not followed
                 if member.offset < end or member.size < 0:
                     raise tarfile.ReadError("a member that begins in the one before")
                 _check_gap(file, path, end, member.offset, problems)
                 end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
                 if member.isreg() and not member.issparse():
-                    yield Member(member.name, member.offset_data, member.size)
+                    yield Member(printable(member.name), member.offset_data, member.size)
     except _DAMAGE as error:
         if end <= size:
             problems.add(path, None, f"a member from byte {end} on", f"damage ({error})")
