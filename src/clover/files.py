@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clover.errors import CloverError
@@ -37,7 +37,8 @@ def written_aside(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _explain(path, error) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing could be written there is nothing to take away
+            aside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -88,16 +88,20 @@ class CaptionTableBuilder:
     num_rows: int = 0
     problems: Problems = field(default_factory=Problems)
 
-    def add(self, caption: str, locator: str) -> bool:
-        """Take a row, or note that its text cannot be used; True when it was taken."""
+    def add(self, caption: str, locator: str, *, link: str = "") -> bool:
+        """Take a row, or note that its text cannot be used; True when it was taken.
+
+        Args:
+            caption: The text; white space around it is dropped.
+            locator: Usual path of the file within the folder.
+            link: What else must be text, though it is not kept.
+        """
         caption = caption.strip()
         if not caption:
             self.reject("a caption", "an empty one")
             return False
-        try:
-            (caption + locator).encode("utf-8")
-        except UnicodeEncodeError:
-            shown = (caption + locator).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        if not is_text(caption + locator + link):
+            shown = f"{caption} {link or locator}".encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             self.reject("UTF-8", f"other bytes in {quoted(shown)}")
             return False
         self.captions.append(caption)
@@ -130,6 +134,15 @@ class CaptionTableBuilder:
             num_rows=self.num_rows,
             problems=self.problems,
         )
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written in UTF-8: it holds no stand-ins for other bytes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_inside(parts: Sequence[str]) -> bool:

@@ -103,7 +103,7 @@ class _Rows:
         media = fields[columns.media].strip()
         if "://" in media:
             name = file_name_of(media)
-            if self.table.add(fields[columns.caption], f"{self.split_folder}/{name}"):
+            if self.table.add(fields[columns.caption], f"{self.split_folder}/{name}", link=media):
                 self.places.append(len(self.table.captions) - 1)
                 self.names.append(int(name))
                 digest = hashlib.blake2b(media.encode(), digest_size=8).digest()

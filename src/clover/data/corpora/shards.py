@@ -175,11 +175,10 @@ def open_shards(
 
     corpus = ShardCorpus(indexes())
     if not len(corpus):
-        found = f"none, {len(corpus.failed)} failed"
-        if corpus.problems:
-            found = f"{found}; {corpus.problems[0]}"
+        first = f"; the first problem: {corpus.problems[0]}" if corpus.problems else ""
         raise DataError(
-            f"{shards[0]} and {len(shards) - 1} more: expected samples with media and caption, found {found}"
+            f"{shards[0]} and {len(shards) - 1} more: expected samples with media and a caption, found none "
+            f"({len(corpus.failed)} failed){first}"
         )
     return corpus
 
@@ -191,9 +190,7 @@ def _shards(paths: list[Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(child for child in path.glob("*.tar") if not child.name.startswith("."))
             if not inside:
-                raise DataError(
-                    f"{path}: expected tar shards in this folder, found none; name a folder with *.tar files"
-                )
+                raise DataError(f"{path}: expected *.tar files in this folder, found none; check the path")
             shards += inside
         else:
             shards.append(path)
