@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from clover.commands.options import parse
 from clover.commands.train import report_skipped
@@ -105,15 +102,9 @@ def search_library(arguments: Sequence[str]) -> None:
     if options.json:
         print(json.dumps({"query": options.query, "results": rows}))
         return
-    table = Table("score", "from", "to", "video")
-    for row in rows:
-        table.add_row(
-            f"{row['score']:.3f}",
-            f"{row['start_seconds']:.1f} s",
-            f"{row['end_seconds']:.1f} s",
-            escape(str(row["video"])),
-        )
-    Console(soft_wrap=True).print(table)
+    print(" score     from       to  video")
+    for row in rows:  # no table: paths are long, and must not be folded or taken for markup
+        print(f"{row['score']:6.3f}  {row['start_seconds']:5.1f} s  {row['end_seconds']:5.1f} s  {row['video']}")
 
 
 @dataclass(frozen=True, kw_only=True)
