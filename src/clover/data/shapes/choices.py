@@ -25,6 +25,9 @@ _BLANK = "BLANK"
 _NONE = "none"
 _SIDES = ("left", "right")
 _REPEATED = (2, 3, 4)
+_SHARE_OF_SPINS = 1.0 - len(ROUND_SHAPES) / len(SHAPES)
+"""How many spins are asked about: only some shapes spin, and those would spin more often than they jump or blink."""
+
 _CLEAR_OF_MIDDLE = 0.06
 _SWAPPED_ACTIONS = (*MOVES, *RESIZING_ACTIONS, *COUNTED_ACTIONS, "bounces")
 """Actions an object can be said to do at any time; to appear or to vanish would contradict the rest of a sentence."""
@@ -119,16 +122,15 @@ def repetition(scene: Scene, seed: int) -> tuple[str, list[str], int] | None:
         actions = [action for action in COUNTED_ACTIONS if _may_be_said(scene, item, (action,), seed)]
         options = [f"{BASE_FORMS[action]} on the {where}" for action in actions for where in _SIDES]
         true = f"{BASE_FORMS[event.action]} on the {side}"
+        if event.action == "spins" and rng.uniform() > _SHARE_OF_SPINS:
+            continue
         if name is None or side is None or counts.count(event.count) > 1 or len(options) < NUM_OPTIONS - 1:
             continue
-        wrong = [option for option in options if option != true]
+        wrong = [*(option for option in options if option != true), _NONE]
         count = event.count
-        is_none = rng.uniform() < 1.0 / (len(options) + 1)
-        if is_none:
-            true, wrong = _NONE, options
-            count = pick(rng, [number for number in _REPEATED if number not in counts])
-        else:
-            wrong.append(_NONE)
+        never = [number for number in _REPEATED if number not in counts]
+        if rng.uniform() < 1.0 / (len(options) + 1) and never:
+            true, wrong, count = _NONE, options, pick(rng, never)
         offered = [true, *(wrong[place] for place in rng.permutation(len(wrong))[: NUM_OPTIONS - 1])]
         order = rng.permutation(NUM_OPTIONS)
         question = f"what does the {name} do {count} times?"

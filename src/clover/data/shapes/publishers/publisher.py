@@ -14,6 +14,7 @@ from clover.data.shapes.sampling import ShapesConfig, sample_scene
 from clover.data.shapes.scene import Scene
 from clover.data.shapes.vocabulary import SPLITS
 from clover.data.shapes.writing import Job, Made, Rows, chunks_of
+from clover.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +100,15 @@ class PublisherLayout:
 
 
 def files_listed(summary: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Media and annotation files that a corpus.json lists."""
-    return list(summary["media"]), list(summary["annotations"])
+    """Media and annotation files that a corpus.json lists.
+
+    Raises:
+        DataError: it lists none.
+    """
+    media, annotations = summary.get("media"), summary.get("annotations")
+    if not isinstance(media, list) or not isinstance(annotations, list):
+        raise DataError("corpus.json does not list the files of the corpus; write it again into another folder")
+    return media, annotations
 
 
 def jobs_of(config: ShapesConfig, splits: Sequence[str]) -> list[Job]:
