@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -95,10 +95,13 @@ def write_still(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
     Raises:
         WriteError: the file cannot be written.
     """
-    with written_aside(path) as aside, aside.open("wb") as file:
-        save_jpeg(file, image)
+    data = jpeg_bytes(image)
+    with written_aside(path) as aside:
+        aside.write_bytes(data)
 
 
-def save_jpeg(file: BinaryIO, image: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Write one picture as JPEG into an open file."""
+def jpeg_bytes(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """One picture as the content of a JPEG file."""
+    file = io.BytesIO()
     Image.fromarray(image).save(file, format="JPEG", quality=_JPEG_QUALITY)
+    return file.getvalue()

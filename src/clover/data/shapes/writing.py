@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from clover.data.shapes.sampling import ShapesConfig
 from clover.data.shapes.splits import held_out
@@ -46,6 +46,7 @@ class Made:
     num_written: int
 
 
+@runtime_checkable
 class Layout(Protocol):
     """Which files a corpus has, where they are, and what is in them."""
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from clover.data.shapes.media import write_media
 from clover.data.shapes.sampling import ShapesConfig, sample_scene
@@ -30,6 +30,7 @@ class Clip:
     rows: Rows
 
 
+@runtime_checkable
 class Publisher(Protocol):
     """How one publisher names media and writes annotations."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clover.data.shapes.captions import captions
-from clover.data.shapes.media import make_folder, save_jpeg, write_media
+from clover.data.shapes.media import jpeg_bytes, make_folder, write_media
 from clover.data.shapes.publishers.conceptual import link
 from clover.data.shapes.publishers.publisher import files_listed, jobs_of
 from clover.data.shapes.publishers.webvid import FIRST_IDS, webvid_row
@@ -112,8 +112,7 @@ def _pictures(config: ShapesConfig, jobs: list[Job], shard: int) -> Iterator[tup
         key = f"{shard:05d}{place:04d}"
         scene = sample_scene(config, *job)
         shown = still(scene, config.seed)
-        picture = io.BytesIO()
-        save_jpeg(picture, render(scene, [shown.frame])[0])
+        picture = jpeg_bytes(render(scene, [shown.frame])[0])
         described = {
             "url": link(scene, config),
             "caption": shown.caption,
@@ -125,9 +124,9 @@ def _pictures(config: ShapesConfig, jobs: list[Job], shard: int) -> Iterator[tup
             "original_width": scene.size,
             "original_height": scene.size,
             "exif": "{}",
-            "sha256": hashlib.sha256(picture.getvalue()).hexdigest(),
+            "sha256": hashlib.sha256(picture).hexdigest(),
         }
-        yield key, [("jpg", picture.getvalue()), ("txt", shown.caption.encode()), ("json", _json_bytes(described))]
+        yield key, [("jpg", picture), ("txt", shown.caption.encode()), ("json", _json_bytes(described))]
 
 
 def _video_bytes(scene: Scene) -> bytes:
