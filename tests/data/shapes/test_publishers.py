@@ -337,6 +337,16 @@ def test_other_formats_and_settings_are_refused_by_name(corpora, tmp_path):
     assert not (tmp_path / ".unfinished.json").exists()
 
 
+def test_a_summary_without_the_list_of_files_is_named(corpora, tmp_path):
+    folder = tmp_path / "webvid"
+    shutil.copytree(corpora / "webvid", folder)
+    summary = json.loads((folder / "corpus.json").read_text())
+    for media in (None, [3]):
+        (folder / "corpus.json").write_text(json.dumps(summary | {"media": media}))
+        with pytest.raises(DataError, match="does not list the files"):
+            write_corpus(folder, CONFIG, format="webvid")
+
+
 def test_the_number_of_processes_changes_nothing(tmp_path):
     config = ShapesConfig(num_videos=24, size=64, seed=100)
     for count in (1, 2):

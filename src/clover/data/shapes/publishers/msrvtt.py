@@ -43,7 +43,8 @@ class MsrvttRetrieval(VideoPublisher):
     """Up to twenty captions a video, the lists of training videos, and the 1k-A test of one caption a video.
 
     The 1k-A test is the first thousand test videos. As in the original the 7k list is the training and validation
-    videos, and the 9k list everything that is not in the 1k-A test.
+    videos, and the 9k list everything that is not in the 1k-A test; so both lists show pairs that are held out from the
+    training videos alone.
 
     Attributes:
         has_choices: Whether the test of multiple choice is written too.

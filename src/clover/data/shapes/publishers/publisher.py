@@ -106,10 +106,10 @@ def files_listed(summary: dict[str, Any]) -> tuple[list[str], list[str]]:
     Raises:
         DataError: it lists none.
     """
-    media, annotations = summary.get("media"), summary.get("annotations")
-    if not isinstance(media, list) or not isinstance(annotations, list):
+    lists = summary.get("media"), summary.get("annotations")
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
         raise DataError("corpus.json does not list the files of the corpus; write it again into another folder")
-    return media, annotations
+    return list(lists[0] or []), list(lists[1] or [])
 
 
 def jobs_of(config: ShapesConfig, splits: Sequence[str]) -> list[Job]:
