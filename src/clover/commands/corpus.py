@@ -10,6 +10,7 @@ import tyro
 
 from clover.commands.options import parse
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
+from clover.data.shapes.publishers.formats import Format
 from clover.errors import ConfigError
 from clover.training.logbook import progress
 
@@ -20,6 +21,8 @@ class CorpusOptions:
 
     folder: tyro.conf.Positional[str]
     """Where to write it."""
+    format: Format = "clover"
+    """Whose files to write: the corpus's own, or those that the publisher of a benchmark or pre-training set has."""
     shapes: tyro.conf.OmitArgPrefixes[ShapesConfig] = ShapesConfig()
     """What to generate."""
 
@@ -33,5 +36,5 @@ def corpus(arguments: Sequence[str]) -> None:
         raise ConfigError(f"unknown corpus {arguments[0] if arguments else ''!r}; there is one: shapes")
     options = parse(CorpusOptions, arguments[1:], command="corpus shapes")
     with progress("writing videos") as report:
-        num_written = write_corpus(Path(options.folder), options.shapes, progress=report)
+        num_written = write_corpus(Path(options.folder), options.shapes, format=options.format, progress=report)
     print(f"corpus: {options.folder}" + ("" if num_written else " (it was complete; nothing was written)"))

@@ -1,16 +1,19 @@
 """The generated world: a pure function of its seed, split by combinations, described truly."""
 
+import re
 from collections import Counter
 
 import numpy as np
 import pytest
 
 from clover.data.shapes.captions import captions, labels, paragraph
-from clover.data.shapes.choices import choice, transition
+from clover.data.shapes.choices import choice, repetition, transition
+from clover.data.shapes.motion import seen
 from clover.data.shapes.questions import cloze, questions
 from clover.data.shapes.rendering import render
 from clover.data.shapes.sampling import ShapesConfig, sample_scene
 from clover.data.shapes.splits import held_out
+from clover.data.shapes.stills import frame_questions, still
 from clover.data.shapes.vocabulary import ACTIONS, ANSWERS, COLORS, MOVES, RESIZING_ACTIONS, SHAPES
 from clover.errors import ConfigError
 
@@ -208,6 +211,80 @@ def test_transitions_are_right_and_no_wrong_answer_is_impossible(scenes):
         offered.update(options)
     assert answers.total() > 50
     assert set(offered) == set(answers)
+
+
+@pytest.fixture(scope="module")
+def repetitions(scenes):
+    """Scenes in which something is done several times, with question, options and label."""
+    made = [(scene, repetition(scene, CONFIG.seed)) for split in ("train", "test") for scene in scenes[split]]
+    return [(scene, *row) for scene, row in made if row is not None]
+
+
+def test_repetitions_are_right(repetitions):
+    assert len(repetitions) > 80
+    for scene, question, options, label in repetitions:
+        color, shape, count = re.fullmatch(r"what does the (\w+) (\w+) do (\d) times\?", question).groups()
+        (place,) = (p for p, item in enumerate(scene.objects) if (item.color, item.shape) == (color, shape))
+        done = [f"{event.action.removesuffix('s')} " for event in scene.events_of(place) if event.count == int(count)]
+        assert len(set(options)) == 5
+        if options[label] == "none":
+            assert done == []
+        else:
+            (action,) = done
+            assert options[label].startswith(action)
+            if not any(event.dx for event in scene.events_of(place)):
+                side = "left" if scene.objects[place].x < 0.5 else "right"
+                assert options[label] == f"{action}on the {side}"
+            assert sum(option.startswith(action) for option in options) <= 2
+
+
+def test_repetitions_cannot_be_guessed_from_the_options(repetitions):
+    """Neither the option most like the others nor the one that is right most often does much better than chance."""
+    offered = Counter(option for _, _, options, _ in repetitions for option in options)
+    rights = Counter(options[label] for _, _, options, label in repetitions)
+    assert len(rights) == 7
+    alike = usual = 0.0
+    for _, _, options, label in repetitions:
+        shared = [sum(len(set(option.split()) & set(other.split())) for other in options) for option in options]
+        best = [place for place, value in enumerate(shared) if value == max(shared)]
+        alike += (label in best) / len(best)
+        usual += label == max(range(5), key=lambda place: rights[options[place]] / offered[options[place]])
+    assert alike / len(repetitions) < 0.3
+    assert usual / len(repetitions) < 0.35
+
+
+def test_stills_say_what_is_seen_in_one_picture(scenes):
+    for scene in scenes["train"][:150]:
+        shown = still(scene, CONFIG.seed)
+        opacity = seen(scene).opacity[:, shown.frame]
+        words = {SYNONYMS.get(word, word) for word in shown.caption.replace(",", "").split()}
+        there = {
+            name
+            for item, value in zip(scene.objects, opacity, strict=True)
+            if value >= 0.8
+            for name in (item.color, item.shape)
+        }
+        assert words & {*COLORS, *SHAPES} <= there
+        assert scene.objects[0].color in words or opacity[0] < 0.8
+        assert not words & {"small", "large", "then", "while", *ACTIONS}
+
+
+def test_questions_about_frames_have_an_answer_in_every_frame(scenes):
+    answers = Counter()
+    for scene in scenes["train"]:
+        state = seen(scene)
+        for row in frame_questions(scene, CONFIG.seed):
+            answers[row.type, row.answer] += 1
+            if row.type == "location":
+                name = row.question.removeprefix("where is the ").split(" , ")[0]
+                (place,) = (p for p, item in enumerate(scene.objects) if f"{item.color} {item.shape}" == name)
+                path, low = (state.x, "left") if row.answer in ("left", "right") else (state.y, "top")
+                assert ((path[place] < 0.5) == (row.answer == low)).all()
+            elif row.type == "color":
+                shape = row.question.removeprefix("what is the color of the ").removesuffix(" ?")
+                assert [item.color for item in scene.objects if item.shape == shape] == [row.answer]
+    assert {kind for kind, _ in answers} == {"object", "number", "color", "location"}
+    assert answers.most_common(1)[0][1] < 0.3 * answers.total()
 
 
 def test_every_kind_of_word_is_blanked(scenes):

@@ -158,28 +158,33 @@ _BY_KIND = {
 }
 
 
-def captions(scene: Scene, seed: int) -> list[str]:
-    """Paraphrases of the scene, different where the grammar allows."""
+def captions(scene: Scene, seed: int, count: int = NUM_CAPTIONS) -> list[str]:
+    """Different paraphrases of the scene, as many as asked for or as the grammar gives; the first stay the same."""
     rng = generator(seed, scene.split, scene.index, "captions")
     found: dict[str, None] = {}
-    for _ in range(12 * NUM_CAPTIONS):
+    for _ in range(12 * count):
         found.setdefault(caption(scene, rng))
-        if len(found) == NUM_CAPTIONS:
+        if len(found) == count:
             break
     return list(found)
 
 
 def paragraph(scene: Scene, seed: int) -> str:
     """Several sentences: who is there, what happens in order, how the camera moves."""
+    return " ".join(text for _, _, text in sentences(scene, seed))
+
+
+def sentences(scene: Scene, seed: int) -> list[tuple[float, float, str]]:
+    """The sentences of the paragraph, each with the seconds from which and to which it holds."""
     rng = generator(seed, scene.split, scene.index, "paragraph")
     speaker = Speaker(rng, says_details=True)
     described = [item for item in scene.objects if item.is_described]
     there = " and ".join(speaker.noun(item) for item in described)
-    sentences = [f"there {'is' if len(described) == 1 else 'are'} {there}"]
-    sentences += [text for _, _, text in moments(scene, seed)]
+    whole = 0.0, scene.duration_seconds
+    said = [(*whole, f"there {'is' if len(described) == 1 else 'are'} {there}"), *moments(scene, seed)]
     if scene.camera.movement != "still":
-        sentences.append(f"the camera {scene.camera.movement}")
-    return ". ".join(sentences) + "."
+        said.append((*whole, f"the camera {scene.camera.movement}"))
+    return [(start, end, f"{text}.") for start, end, text in said]
 
 
 def moments(scene: Scene, seed: int) -> list[tuple[float, float, str]]:

@@ -13,7 +13,8 @@ import numpy as np
 
 from clover.data.shapes.captions import Speaker, tell
 from clover.data.shapes.draws import generator, pick
-from clover.data.shapes.questions import Witness, third
+from clover.data.shapes.motion import frame_times, seen
+from clover.data.shapes.questions import BASE_FORMS, Witness, third
 from clover.data.shapes.scene import Event, Scene, SceneObject
 from clover.data.shapes.splits import held_out, shown_actions
 from clover.data.shapes.vocabulary import COLORS, COUNTED_ACTIONS, MOVES, RESIZING_ACTIONS, ROUND_SHAPES, SHAPES
@@ -21,6 +22,13 @@ from clover.data.shapes.vocabulary import COLORS, COUNTED_ACTIONS, MOVES, RESIZI
 NUM_OPTIONS = 5
 
 _BLANK = "BLANK"
+_NONE = "none"
+_SIDES = ("left", "right")
+_REPEATED = (2, 3, 4)
+_SHARE_OF_SPINS = 1.0 - len(ROUND_SHAPES) / len(SHAPES)
+"""How many spins are asked about: only some shapes spin, and those would spin more often than they jump or blink."""
+
+_CLEAR_OF_MIDDLE = 0.06
 _SWAPPED_ACTIONS = (*MOVES, *RESIZING_ACTIONS, *COUNTED_ACTIONS, "bounces")
 """Actions an object can be said to do at any time; to appear or to vanish would contradict the rest of a sentence."""
 
@@ -95,6 +103,49 @@ def transition(scene: Scene, seed: int) -> tuple[str, list[str], int] | None:
     order = rng.permutation(NUM_OPTIONS)
     question = f"what does the {name} do {when} it {third(asked)}?"
     return question, [options[position] for position in order], int(np.argmin(order))
+
+
+def repetition(scene: Scene, seed: int) -> tuple[str, list[str], int] | None:
+    """What an object does a number of times, and on which side: question, five options, place of the true one.
+
+    None where nothing is done more than once by an object that can be named and stays on one side. The options are
+    what the object may do so often, each on either side, and "none", which is right as often as any other option:
+    question and options tell nothing, the video all.
+    """
+    rng = generator(seed, scene.split, scene.index, "repetitions")
+    asked = [event for event in scene.events if event.action in COUNTED_ACTIONS and event.count > 1]
+    while asked:
+        event = asked.pop(int(rng.integers(len(asked))))
+        item = scene.objects[event.actor]
+        name, side = Witness(scene).name(item), _side_of(scene, event)
+        counts = [other.count for other in scene.events_of(event.actor) if other.action in COUNTED_ACTIONS]
+        actions = [action for action in COUNTED_ACTIONS if _may_be_said(scene, item, (action,), seed)]
+        options = [f"{BASE_FORMS[action]} on the {where}" for action in actions for where in _SIDES]
+        true = f"{BASE_FORMS[event.action]} on the {side}"
+        if event.action == "spins" and rng.uniform() > _SHARE_OF_SPINS:
+            continue
+        if name is None or side is None or counts.count(event.count) > 1 or len(options) < NUM_OPTIONS - 1:
+            continue
+        wrong = [*(option for option in options if option != true), _NONE]
+        count = event.count
+        never = [number for number in _REPEATED if number not in counts]
+        if rng.uniform() < 1.0 / (len(options) + 1) and never:
+            true, wrong, count = _NONE, options, pick(rng, never)
+        offered = [true, *(wrong[place] for place in rng.permutation(len(wrong))[: NUM_OPTIONS - 1])]
+        order = rng.permutation(NUM_OPTIONS)
+        question = f"what does the {name} do {count} times?"
+        return question, [offered[position] for position in order], int(np.argmin(order))
+    return None
+
+
+def _side_of(scene: Scene, event: Event) -> str | None:
+    """The half of the picture in which the actor is during all of an event, clear of the middle; None for neither."""
+    times = frame_times(scene)
+    during = (times >= event.start_seconds) & (times <= event.end_seconds)
+    x = seen(scene).x[event.actor, during]
+    if x.max() < 0.5 - _CLEAR_OF_MIDDLE:
+        return "left"
+    return "right" if x.min() > 0.5 + _CLEAR_OF_MIDDLE else None
 
 
 def _word_options(scene: Scene, place: int, name: str, rng: np.random.Generator, seed: int, details: bool) -> list[str]:

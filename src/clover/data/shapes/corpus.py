@@ -1,29 +1,23 @@
-"""The corpus on disk: written in parallel, resumed after an interruption, read back as records."""
+"""The corpus on disk in its own format: written, and read back as records."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from clover.data.shapes.captions import captions, labels, moments, paragraph
 from clover.data.shapes.choices import choice, transition
+from clover.data.shapes.media import write_media
+from clover.data.shapes.publishers.formats import publisher_layout
 from clover.data.shapes.questions import cloze, questions
-from clover.data.shapes.rendering import render
 from clover.data.shapes.sampling import ShapesConfig, sample_scene
-from clover.data.shapes.scene import video_name
-from clover.data.shapes.splits import held_out
+from clover.data.shapes.scene import Scene, video_name
 from clover.data.shapes.vocabulary import SPLITS
-from clover.data.video_writer import write_video
+from clover.data.shapes.writing import CLOVER, Job, Layout, Made, Rows, chunks_of, read_summary, write_layout
 from clover.errors import DataError
-from clover.files import write_text
 from clover.types import Cloze, MultiChoice, OpenEnded, Pair
 
 __all__ = [
@@ -37,28 +31,66 @@ __all__ = [
     "write_corpus",
 ]
 
-_FORMAT = {"format": "clover-shapes", "version": 1}
 _KINDS = ("", "_questions", "_choices", "_cloze", "_scenes")
-_CHUNK = 16
 
-Rows = dict[str, list[dict[str, Any]]]
-"""Lines of every annotation file of one video, by the kind of file."""
+
+@dataclass(frozen=True)
+class CloverLayout:
+    """Videos by split and number; one file of JSON lines for each split and kind of annotation."""
+
+    name: str = CLOVER
+
+    def chunks(self, config: ShapesConfig) -> list[list[Job]]:
+        """The videos of all splits, sixteen at a time."""
+        return chunks_of(_jobs(config))
+
+    def make(self, folder: Path, config: ShapesConfig, jobs: list[Job]) -> Made:
+        """Write the videos of one chunk unless they are there."""
+        rows: list[tuple[Job, Rows]] = []
+        num_written = 0
+        for split, index in jobs:
+            scene = sample_scene(config, split, index)
+            num_written += write_media(folder / scene.video, scene)
+            rows.append(((split, index), describe(scene, config.seed)))
+        return Made(rows=rows, media=[video_name(*job) for job in jobs], num_written=num_written)
+
+    def texts(self, config: ShapesConfig, rows: Sequence[tuple[Job, Rows]]) -> dict[str, str]:
+        """Content of ``<split><kind>.jsonl``."""
+        texts = {}
+        for split in SPLITS:
+            for kind in _KINDS:
+                lines = [json.dumps(row) for job, video_rows in rows if job[0] == split for row in video_rows[kind]]
+                texts[f"{split}{kind}.jsonl"] = "".join(line + "\n" for line in lines)
+        return texts
+
+    def files(self, config: ShapesConfig, summary: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """One video for each job, and all annotation files."""
+        annotations = [f"{split}{kind}.jsonl" for split in SPLITS for kind in _KINDS]
+        return [video_name(*job) for job in _jobs(config)], annotations
+
+    def summary(self, annotations: list[str], media: list[str]) -> dict[str, Any]:
+        """Nothing more: the files follow from the settings."""
+        return {}
+
+
+def _jobs(config: ShapesConfig) -> list[Job]:
+    return [(split, index) for split, count in config.num_videos_per_split.items() for index in range(count)]
 
 
 def write_corpus(
     folder: Path,
     config: ShapesConfig,
     *,
+    format: str = CLOVER,
     progress: Callable[[int, int], None] | None = None,
     num_processes: int | None = None,
 ) -> int:
-    """Write videos and annotations; what is there is kept, a complete corpus is left alone.
-
-    What an interrupted call did not reach, and what was deleted or emptied since, is written.
+    """Write videos and annotations in one of `FORMATS`, as `write_layout` does.
 
     Args:
         folder: Where to write.
-        config: What to write; the same whatever the number of processes.
+        config: What to write; the same whatever the format and the number of processes.
+        format: ``clover``, which this module reads, or the name of a publisher's layout.
         progress: Called with (videos done, videos).
         num_processes: Processes that render; None takes one per core.
 
@@ -66,194 +98,48 @@ def write_corpus(
         How many files were missing; 0 means that the corpus was complete.
 
     Raises:
-        DataError: the folder holds something else, or a corpus of other settings.
+        ConfigError: there is no such format.
+        DataError: the folder holds something else, or a corpus of another format or other settings.
         WriteError: the folder cannot be written.
     """
-    folder = Path(folder)
-    settings = {**_FORMAT, "config": asdict(config)}
-    jobs = [(split, index) for split, count in config.num_videos_per_split.items() for index in range(count)]
-    is_finished = _is_finished(folder, settings)
-    num_missing = _num_missing(folder, jobs)
-    if is_finished and not num_missing:
-        if progress is not None:
-            progress(len(jobs), len(jobs))
-        return 0
-    if not is_finished:
-        _claim(folder, settings)
-    for split in SPLITS:
-        (folder / "videos" / split).mkdir(parents=True, exist_ok=True)
-    chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
-    rows: dict[str, list[Rows]] = {split: [] for split in SPLITS}
-    done = 0
-    for chunk, made in zip(chunks, _render_all(folder, config, chunks, num_processes), strict=True):
-        for (split, _), video_rows in zip(chunk, made, strict=True):
-            rows[split].append(video_rows)
-        done += len(chunk)
-        if progress is not None:
-            progress(done, len(jobs))
-    for split in SPLITS:
-        for kind in _KINDS:
-            lines = [json.dumps(row) for video_rows in rows[split] for row in video_rows[kind]]
-            write_text(folder / f"{split}{kind}.jsonl", "".join(line + "\n" for line in lines))
-    summary = {**settings, "splits": config.num_videos_per_split, "held_out": held_out(config.seed).to_json()}
-    write_text(folder / "corpus.json", json.dumps(summary, indent=2) + "\n")
-    (folder / ".unfinished.json").unlink(missing_ok=True)
-    return num_missing
+    layout: Layout = CloverLayout() if format == CLOVER else publisher_layout(format)
+    return write_layout(folder, config, layout, progress=progress, num_processes=num_processes)
 
 
-def _is_there(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
-
-
-def _num_missing(folder: Path, jobs: list[tuple[str, int]]) -> int:
-    """Videos that are not there or empty, and annotation files that are not there (an empty one may be right)."""
-    annotations = [folder / f"{split}{kind}.jsonl" for split in SPLITS for kind in _KINDS]
-    num_videos = sum(not _is_there(folder / video_name(*job)) for job in jobs)
-    return num_videos + sum(not path.is_file() for path in annotations)
-
-
-def _render_all(
-    folder: Path, config: ShapesConfig, chunks: list[list[tuple[str, int]]], num_processes: int | None
-) -> Iterator[list[Rows]]:
-    num_processes = num_processes or num_usable_cores()
-    if num_processes == 1 or len(chunks) == 1:
-        for chunk in chunks:
-            yield _make_chunk(folder, config, chunk)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_processes, len(chunks)), mp_context=context, initializer=_obey_parent) as pool:
-        try:
-            yield from pool.map(_make_chunk, [folder] * len(chunks), [config] * len(chunks), chunks)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def num_usable_cores() -> int:
-    """Cores that this process may run on, which can be less than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _obey_parent() -> None:
-    """Let this worker end when its parent does, and leave Ctrl-C to the parent.
-
-    A killed parent would leave it waiting for work for ever; interrupted, every worker would print its own traceback.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def wait() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=wait, daemon=True).start()
-
-
-def _make_chunk(folder: Path, config: ShapesConfig, jobs: list[tuple[str, int]]) -> list[Rows]:
-    return [make_video(folder, config, split, index) for split, index in jobs]
-
-
-def make_video(folder: Path, config: ShapesConfig, split: str, index: int) -> Rows:
-    """Write one video unless it is there, and return its lines of the annotation files."""
-    scene = sample_scene(config, split, index)
-    path = folder / scene.video
-    if not _is_there(path):
-        write_video(
-            path,
-            render(scene),
-            rate=scene.frames_per_second,
-            quality=23,
-            keyframe_interval=scene.keyframe_interval,
-            num_b_frames=scene.num_b_frames,
-        )
+def describe(scene: Scene, seed: int) -> Rows:
+    """Rows of the annotation files of one video, by kind."""
     video = {"video": scene.video}
-    options, label = choice(scene, config.seed)
+    options, label = choice(scene, seed)
     choices = [{"type": "sentence", "question": "", "options": options, "label": label}]
-    order = transition(scene, config.seed)
+    order = transition(scene, seed)
     if order is not None:
         choices.append({"type": "transition", "question": order[0], "options": order[1], "label": order[2]})
-    blank = cloze(scene, config.seed)
+    blank = cloze(scene, seed)
     described = {
-        "captions": captions(scene, config.seed),
-        "paragraph": paragraph(scene, config.seed),
+        "captions": captions(scene, seed),
+        "paragraph": paragraph(scene, seed),
         "labels": labels(scene),
         "duration_seconds": scene.duration_seconds,
         "moments": [
-            {"start_seconds": start, "end_seconds": end, "text": text}
-            for start, end, text in moments(scene, config.seed)
+            {"start_seconds": start, "end_seconds": end, "text": text} for start, end, text in moments(scene, seed)
         ],
     }
     return {
         "": [video | described],
-        "_questions": [video | asdict(question) for question in questions(scene, config.seed)],
+        "_questions": [video | asdict(question) for question in questions(scene, seed)],
         "_choices": [video | row for row in choices],
         "_cloze": [] if blank is None else [video | {"question": blank[0], "answer": blank[1]}],
         "_scenes": [video | asdict(scene)],
     }
 
 
-def _is_finished(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether this very corpus was once written to its end.
-
-    Raises:
-        DataError: there is a corpus of other settings.
-    """
-    if not (folder / "corpus.json").is_file():
-        return False
-    there = read_summary(folder)
-    if {name: there.get(name) for name in settings} != settings:
-        raise _other_settings(folder, there, settings)
-    return True
-
-
-def _other_settings(folder: Path, there: dict[str, Any], asked: dict[str, Any]) -> DataError:
-    found, wanted = there.get("config") or {}, asked["config"]
-    differing = [f"{name} {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value]
-    return DataError(f"{folder} holds a corpus of other settings ({'; '.join(differing)}); choose another folder")
-
-
-def _claim(folder: Path, settings: dict[str, Any]) -> None:
-    """Note in a new folder what is being written there, or find that note of an interrupted call.
-
-    Raises:
-        DataError: the folder holds something else.
-    """
-    note = folder / ".unfinished.json"
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file; choose another folder")
-    if note.is_file():
-        there = json.loads(note.read_text(encoding="utf-8"))
-        if there != settings:
-            raise _other_settings(folder, there, settings)
-    elif folder.exists() and any(folder.iterdir()):
-        raise DataError(f"{folder} is not empty and holds no corpus; choose another folder")
-    write_text(note, json.dumps(settings))
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """The content of corpus.json.
-
-    Raises:
-        DataError: there is no complete corpus.
-    """
-    path = Path(folder) / "corpus.json"
-    if not path.is_file():
-        unfinished = (Path(folder) / ".unfinished.json").is_file()
-        state = "is an unfinished corpus" if unfinished else "is not a corpus (it has no corpus.json)"
-        raise DataError(f"{folder} {state}; write it with clover corpus shapes {folder}")
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not readable ({error}); write the corpus again") from error
-    if not isinstance(summary, dict) or any(summary.get(name) != value for name, value in _FORMAT.items()):
-        raise DataError(f"{path} does not describe a moving-shapes corpus of version {_FORMAT['version']}")
-    return summary
-
-
 def _read_rows(folder: Path, split: str, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and content of every line of an annotation file."""
-    read_summary(folder)
+    layout = read_summary(folder).get("layout", CLOVER)
+    if layout != CLOVER:
+        raise DataError(
+            f"{folder} is a corpus in the format {layout!r}; read it as that benchmark, or write another folder"
+        )
     if split not in SPLITS:
         raise DataError(f"there is no split named {split!r}; choose from {', '.join(SPLITS)}")
     path = Path(folder) / f"{split}{kind}.jsonl"

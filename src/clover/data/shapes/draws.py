@@ -11,7 +11,10 @@ from clover.data.shapes.vocabulary import SPLITS
 
 Item = TypeVar("Item")
 
-STREAMS = ("scene", "captions", "questions", "choices", "cloze", "held out", "paragraph", "transitions")
+STREAMS = (
+    *("scene", "captions", "questions", "choices", "cloze", "held out", "paragraph", "transitions"),
+    *("repetitions", "when", "stills", "frames"),
+)
 """Uses of randomness; each has its own stream, so that a change in one leaves the others alone."""
 
 

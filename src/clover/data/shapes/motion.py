@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -120,6 +120,14 @@ def camera_path(
     start_zoom = 1.0 if camera.zoom >= 1.0 else 1.0 / camera.zoom
     zoom = start_zoom * (1.0 + (camera.zoom - 1.0) * progress)
     return camera.pan_x * (progress - 0.5), camera.pan_y * (progress - 0.5), zoom
+
+
+def seen(scene: Scene) -> Tracks:
+    """Return the state of every object at every frame as the camera shows it, in fractions of the picture's side."""
+    state = tracks(scene)
+    pan_x, pan_y, zoom = camera_path(scene.camera, scene.num_frames)
+    x, y = (state.x - 0.5 - pan_x) * zoom + 0.5, (state.y - 0.5 - pan_y) * zoom + 0.5
+    return replace(state, x=x, y=y, radius=state.radius * zoom)
 
 
 def _progress(event: Event, times: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t"]:

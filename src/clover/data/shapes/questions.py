@@ -23,7 +23,7 @@ from clover.data.shapes.vocabulary import (
 )
 
 NUM_QUESTIONS = 6
-_BASE_FORMS = {action: action.replace("moves ", "move ") for action in MOVES} | {
+BASE_FORMS = {action: action.replace("moves ", "move ") for action in MOVES} | {
     "grows": "grow",
     "shrinks": "shrink",
     "spins": "spin",
@@ -35,6 +35,7 @@ _BASE_FORMS = {action: action.replace("moves ", "move ") for action in MOVES} | 
     "circles": "circle",
     "hits": "hit",
 }
+"""What stands after "does it", for every action."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,7 @@ def _counts(witness: Witness, rng: np.random.Generator) -> list[Question]:
         name = witness.name(item)
         for event in events:
             if name and event.action in COUNTED_ACTIONS:
-                asked = f"how many times does the {name} {_BASE_FORMS[event.action]}?"
+                asked = f"how many times does the {name} {BASE_FORMS[event.action]}?"
                 made.append(Question(type="repetition", question=asked, answer=NUMBERS[event.count]))
     return made
 
@@ -226,13 +227,22 @@ def cloze(scene: Scene, seed: int) -> tuple[str, str] | None:
     Colours, shapes, textures, directions, places, verbs and numbers are blanked, each kind as often as another. The
     caption has one word for each thing ("ball", never "circle"), so that no other word is right.
     """
+    return next(iter(clozes(scene, seed, 1)), None)
+
+
+def clozes(scene: Scene, seed: int, count: int) -> list[tuple[str, str]]:
+    """Several captions as `cloze` gives them, no word blanked twice; fewer where there are no more words."""
     rng = generator(seed, scene.split, scene.index, "cloze")
-    words = tell(scene, PlainSpeaker(rng, says_details=bool(rng.uniform() < 0.6))).split(" ")
-    kinds = [
-        [place for place, word in enumerate(words) if word in kind and words.count(word) == 1] for kind in _BLANKED
-    ]
-    kinds = [places for places in kinds if places]
-    if not kinds:
-        return None
-    place = pick(rng, pick(rng, kinds))
-    return " ".join([*words[:place], "[MASK]", *words[place + 1 :]]), words[place]
+    found: list[tuple[str, str]] = []
+    for _ in range(count):
+        words = tell(scene, PlainSpeaker(rng, says_details=bool(rng.uniform() < 0.6))).split(" ")
+        asked = {answer for _, answer in found}
+        kinds = [
+            [place for place, word in enumerate(words) if word in kind - asked and words.count(word) == 1]
+            for kind in _BLANKED
+        ]
+        kinds = [places for places in kinds if places]
+        if kinds:
+            place = pick(rng, pick(rng, kinds))
+            found.append((" ".join([*words[:place], "[MASK]", *words[place + 1 :]]), words[place]))
+    return found

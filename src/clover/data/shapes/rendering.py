@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from clover.data.shapes.motion import camera_path, tracks
+from clover.data.shapes.motion import camera_path, seen
 from clover.data.shapes.scene import Background, Scene, SceneObject
 from clover.data.shapes.vocabulary import COLORS
 
 Field = Float32[np.ndarray, "h w"]
 
 
-def render(scene: Scene) -> UInt8[np.ndarray, "t h w 3"]:
-    """Draw every frame of a scene, RGB, 0..255."""
+def render(scene: Scene, frames: Sequence[int] | None = None) -> UInt8[np.ndarray, "t h w 3"]:
+    """Draw every frame of a scene, or those of the given numbers, RGB, 0..255."""
     size = scene.size
-    state = tracks(scene)
+    state = seen(scene)
     pan_x, pan_y, zoom = camera_path(scene.camera, scene.num_frames)
     order = sorted(range(len(scene.objects)), key=lambda place: -scene.objects[place].depth)
     is_still = scene.camera.movement == "still"
-    frames = np.empty((scene.num_frames, size, size, 3), dtype=np.uint8)
+    numbers = range(scene.num_frames) if frames is None else frames
+    images = np.empty((len(numbers), size, size, 3), dtype=np.uint8)
     ground = np.zeros((size, size, 3), dtype=np.float32)
-    for frame in range(scene.num_frames):
-        if frame == 0 or not is_still:
+    for row, frame in enumerate(numbers):
+        if row == 0 or not is_still:
             ground = draw_background(scene.background, size, pan_x[frame], pan_y[frame], zoom[frame])
         canvas = ground.copy()
         for place in order:
             opacity = float(state.opacity[place, frame])
             if opacity > 0.0:
-                x = ((state.x[place, frame] - 0.5 - pan_x[frame]) * zoom[frame] + 0.5) * size
-                y = ((state.y[place, frame] - 0.5 - pan_y[frame]) * zoom[frame] + 0.5) * size
-                radius = state.radius[place, frame] * zoom[frame] * size
+                x, y, radius = (float(track[place, frame] * size) for track in (state.x, state.y, state.radius))
                 angle = float(state.angle[place, frame])
-                draw_object(canvas, scene.objects[place], float(x), float(y), float(radius), angle, opacity)
-        frames[frame] = canvas.round()
-    return frames
+                draw_object(canvas, scene.objects[place], x, y, radius, angle, opacity)
+        images[row] = canvas.round()
+    return images
 
 
 def draw_object(
