@@ -14,6 +14,7 @@ from clover.commands.options import parse
 from clover.commands.train import report_skipped
 from clover.data.shapes.corpus import read_pairs, read_questions
 from clover.errors import ConfigError
+from clover.evaluation.benchmarks import BENCHMARKS
 from clover.evaluation.figures import question_figures, question_table, retrieval_figures, retrieval_table
 from clover.evaluation.open_answer import evaluate_questions
 from clover.evaluation.retrieval import evaluate_retrieval, one_text_per_video
@@ -40,12 +41,20 @@ class EvaluateOptions:
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    """Run `clover evaluate retrieval|questions CHECKPOINT --corpus DIR`."""
+    """Run `clover evaluate retrieval|questions CHECKPOINT --corpus DIR`, or that of a benchmark."""
     tasks = ("retrieval", "questions")
+    if arguments and arguments[0] in BENCHMARKS:
+        from clover.commands.benchmarks import evaluate_on
+
+        evaluate_on(arguments[0], arguments[1:])
+        return
     if not arguments or arguments[0] not in (*tasks, "-h", "--help"):
-        raise ConfigError(f"unknown task {arguments[0] if arguments else ''!r}; choose one of {', '.join(tasks)}")
+        raise ConfigError(
+            f"unknown task {arguments[0] if arguments else ''!r}; choose one of {', '.join((*tasks, *BENCHMARKS))}"
+        )
     if arguments[0] not in tasks:
         print("usage: clover evaluate {retrieval,questions} CHECKPOINT --corpus DIR [OPTIONS]")
+        print("       clover evaluate BENCHMARK CHECKPOINT --annotations DIR --videos DIR [OPTIONS]")
         return
     task = arguments[0]
     options = parse(EvaluateOptions, arguments[1:], command=f"evaluate {task}")

@@ -17,7 +17,7 @@ from clover.data.media_files import find_media
 from clover.errors import ConfigError, LibraryError
 from clover.files import check_writable
 from clover.pipeline import Clover
-from clover.search.engine import WindowConfig, index_videos, open_library, search
+from clover.search.engine import WindowConfig, gone_videos, index_videos, open_library, prune, search
 from clover.search.index import ExactIndex
 from clover.training.logbook import progress
 
@@ -34,6 +34,8 @@ class IndexOptions:
     """Folder of the library."""
     windows: tyro.conf.OmitArgPrefixes[WindowConfig] = WindowConfig()
     """How videos are cut into moments."""
+    prune: bool = False
+    """Take videos out of the library whose files are gone."""
     strict: bool = False
     """Stop at a file that cannot be read instead of leaving it out."""
 
@@ -55,6 +57,10 @@ def index(arguments: Sequence[str]) -> None:
     print(f"{len(done.added)} added, {len(done.unchanged)} unchanged; {done.num_moments} moments in {options.out}")
     report_skipped(done.skipped)
     report_skipped(done.damaged, what="read {} of which parts are missing")
+    if options.prune:
+        print(f"{len(prune(library))} videos that are gone were taken out")
+    elif gone := gone_videos(library):
+        print(f"{len(gone)} videos of the library are gone (first: {gone[0]}); --prune takes them out")
     if not done.num_moments:
         raise LibraryError(f"none of {len(videos)} files can be read; {options.out} was not made")
 

@@ -12,6 +12,7 @@ import tyro
 from clover.allocator import keep_freed_memory
 from clover.commands.options import choose, parse
 from clover.errors import ConfigError
+from clover.evaluation.benchmarks import BENCHMARKS
 from clover.experiment.configs import PretrainingExperiment, QuestionExperiment
 from clover.experiment.finetuning import finetune_questions
 from clover.experiment.pretraining import Pretraining
@@ -31,6 +32,22 @@ class PretrainOptions:
     """Folder of the run."""
     resume: bool = False
     """Go on where an interrupted run with the same settings stopped."""
+    overwrite: bool = False
+    """Start over in a folder that holds a run already."""
+
+
+def refuse_to_overwrite(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """A run is hours of work: another must not take its place by mistake.
+
+    Raises:
+        ConfigError: the folder holds a run, and neither was asked for.
+    """
+    check_writable(out)
+    has_run = (out / "checkpoint").exists() or any(out.glob("**/state.safetensors"))
+    if has_run and not resume and not overwrite:
+        raise ConfigError(
+            f"{out} holds a run already; go on with --resume, start over with --overwrite, or give another --out"
+        )
 
 
 def pretrain(arguments: Sequence[str]) -> None:
@@ -40,7 +57,7 @@ def pretrain(arguments: Sequence[str]) -> None:
     options = parse(
         PretrainOptions, rest, command=f"pretrain {arguments[0]}", default=PretrainOptions(experiment=recipe)
     )
-    check_writable(Path(options.out))
+    refuse_to_overwrite(Path(options.out), resume=options.resume, overwrite=options.overwrite)
     run = Pretraining(options.experiment, Path(options.out))
     run.run(resume=options.resume)
     report_skipped(run.skipped)
@@ -59,17 +76,24 @@ class FinetuneOptions:
     """Folder of the run."""
     resume: bool = False
     """Go on where an interrupted run with the same settings stopped."""
+    overwrite: bool = False
+    """Start over in a folder that holds a run already."""
 
 
 def finetune(arguments: Sequence[str]) -> None:
-    """Run `clover finetune RECIPE`."""
+    """Run `clover finetune RECIPE`, which may be the name of a benchmark."""
+    if arguments and arguments[0] in BENCHMARKS:
+        from clover.commands.benchmarks import finetune_on
+
+        finetune_on(arguments[0], arguments[1:])
+        return
     recipe, rest = choose(finetune_recipes.RECIPES, arguments, command="finetune")
     options = parse(
         FinetuneOptions, rest, command=f"finetune {arguments[0]}", default=FinetuneOptions(experiment=recipe)
     )
     if not options.checkpoint:
         raise ConfigError("no checkpoint given; name the pre-trained folder with --checkpoint")
-    check_writable(Path(options.out))
+    refuse_to_overwrite(Path(options.out), resume=options.resume, overwrite=options.overwrite)
     keep_freed_memory()
     clover = Clover.from_pretrained(options.checkpoint)
     done = finetune_questions(clover, options.experiment, Path(options.out), resume=options.resume)

@@ -134,6 +134,8 @@ def _open_path(path: Path) -> OpenedMedia:
         raise MediaError(f"{name}: no such file; check the path")
     if path.is_dir():
         raise MediaError(f"{name}: is a folder; name a media file in it")
+    if not path.is_file():  # opening a pipe would wait for somebody to write into it
+        raise MediaError(f"{name}: is not a regular file; name a media file")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -160,8 +160,8 @@ _ROWS = (
             test_text_length=25,
         ),
         recipe=_retrieval_recipe(128, 100),
-        published=_figures(40.5, 69.8, 79.4, 2),
-        published_zero_shot=_figures(26.4, 49.5, 60.0, 6),
+        published=_figures(40.5, 69.8, 79.4, 2.0),
+        published_zero_shot=_figures(26.4, 49.5, 60.0, 6.0),
         caution="there is no validation split; published runs choose their checkpoint on the test split",
     ),
     Benchmark(
@@ -173,8 +173,8 @@ _ROWS = (
         counts={"train": 8_392, "validation": 1_065, "test": 1_004},
         inputs=PublishedInputs(test_frames=32, training_text_length=50, test_text_length=64),
         recipe=_retrieval_recipe(256, 50, mixed_precision=False),
-        published=_figures(50.1, 76.7, 85.6, 1),
-        published_zero_shot=_figures(29.5, 55.2, 66.3, 4),
+        published=_figures(50.1, 76.7, 85.6, 1.0),
+        published_zero_shot=_figures(29.5, 55.2, 66.3, 4.0),
         caution="papers test on 1,003 or 1,004 videos, some on 979 or 1,036; no ground-truth proposals are used",
     ),
     Benchmark(
@@ -186,8 +186,8 @@ _ROWS = (
         counts={"train": 101_079, "validation": 7_408, "test": 1_000},
         inputs=PublishedInputs(test_frames=32, training_text_length=40, test_text_length=40),
         recipe=_retrieval_recipe(256, 50),
-        published=_figures(24.8, 44.0, 54.5, 8),
-        published_zero_shot=_figures(14.7, 29.2, 38.2, 24),
+        published=_figures(24.8, 44.0, 54.5, 8.0),
+        published_zero_shot=_figures(14.7, 29.2, 38.2, 24.0),
     ),
     Benchmark(
         name="tgif-action",

@@ -14,15 +14,17 @@ def retrieval_figures(result: RetrievalResult) -> dict[str, object]:
     names = ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank")
     figures: dict[str, object] = {
         "num_queries": result.text_to_video.num_queries,
-        "chance_recall_at_10": result.text_to_video.chance_recall_at_10,
+        "chance_recall_at_10": round(result.text_to_video.chance_recall_at_10, 4),
     }
-    return figures | {side: {name: getattr(metrics, name) for name in names} for side, metrics in sides.items()}
+    return figures | {
+        side: {name: round(getattr(metrics, name), 4) for name in names} for side, metrics in sides.items()
+    }
 
 
 def question_figures(result: QuestionResult) -> dict[str, object]:
     """Figures of metrics.json."""
     names = ("num_questions", "accuracy", "most_frequent_answer", "question_only")
-    return {name: getattr(result, name) for name in names}
+    return {name: round(getattr(result, name), 4) for name in names}
 
 
 def retrieval_table(result: RetrievalResult) -> Table:
@@ -49,6 +51,8 @@ def question_table(result: QuestionResult) -> Table:
     table.add_row("the model", f"{result.accuracy:.1f} % ({low:.1f} to {high:.1f})")
     table.add_row("the model without the video", f"{result.question_only:.1f} %")
     table.add_row("most frequent training answer", f"{result.most_frequent_answer:.1f} %")
+    table.add_section()
+    table.add_row("the model, by kind of question:", "")
     for name, accuracy in result.by_type.items():
         table.add_row(f"  {name}", f"{accuracy:.1f} %")
     return table

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from clover.errors import DataError, MediaError
 from clover.evaluation.metrics import RetrievalMetrics, both_directions, dual_softmax, similarities
@@ -27,6 +28,11 @@ class RetrievalResult:
     search engine cannot, so it is a row of its own."""
     skipped: dict[str, str]
     """Videos left out because they cannot be read, and why; they left the gallery and their texts the queries."""
+    scores: Float[np.ndarray, "texts videos"]
+    pairs: list[Pair]
+    """The queries, in step with the rows of the scores."""
+    videos: list[Path]
+    """The gallery, in step with the columns."""
 
 
 def embed_videos(
@@ -115,4 +121,7 @@ def evaluate_retrieval(
         video_to_text=found["video_to_text"],
         dual_softmax=both_directions(dual_softmax(scores), video_of_text)["text_to_video"],
         skipped=skipped,
+        scores=scores,
+        pairs=kept,
+        videos=list(embeddings),
     )

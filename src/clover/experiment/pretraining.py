@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from clover.data.loader import CaptionedVideo, PretrainingBatch, PretrainingCollator, read_clips
 from clover.data.shapes.corpus import read_labels
 from clover.data.tagging import TagCache
-from clover.errors import CheckpointError
+from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.pieces import captioned_videos, clip_reader, corpus_folder, run_stage, tokenizer_for
 from clover.modeling.initialise import initialise, new_model
@@ -55,6 +55,13 @@ class Pretraining:
             quiet=quiet,
         )
         self.videos = [video for video in videos if str(video.video) not in self.skipped]
+        for name in ("video_warm_start", "text_warm_start", "training"):
+            stage: StageConfig = getattr(experiment, name)
+            if stage.num_steps and len(self.videos) < stage.batch_size:
+                raise ConfigError(
+                    f"{len(self.videos)} videos do not fill a batch of {stage.batch_size}; "
+                    f"give more, or a smaller --{name.replace('_', '-')}.batch-size"
+                )
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
         self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
         self.network = new_model(self.config.model, seed=experiment.seed)

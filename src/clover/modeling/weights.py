@@ -254,3 +254,4 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
         save_file({name: value.detach().contiguous() for name, value in tensors.items()}, path, metadata=metadata)
     except SafetensorError as error:
         raise OSError(str(error)) from error
+    path.chmod(0o644)  # the library leaves it to the owner alone

@@ -105,42 +105,73 @@ def index_videos(
         LibraryError: the library's videos were cut in another way, or it cannot be written.
     """
     _check_windows(index, windows)
-    known = {moment.video: moment.signature for moment in index.moments}
-    added: list[str] = []
-    unchanged: list[str] = []
-    skipped: dict[str, str] = {}
-    damaged: dict[str, str] = {}
-    try:
-        for done, video in enumerate(videos, start=1):
-            name = str(video.resolve())
-            try:
-                stamp = signature(video)
-                if known.get(name) == stamp:
-                    unchanged.append(name)
-                else:
-                    moments, problem = embed_moments(clover, video, windows)
-                    if problem is not None:
-                        damaged[str(video)] = f"{video}: {problem}"
-                    if name in known:
-                        index.remove(name)
-                    index.add(
-                        [replace(moment, signature=stamp) for moment, _ in moments],
-                        np.stack([v for _, v in moments]),
-                    )
-                    added.append(name)
-                    known[name] = stamp
-            except (MediaError, OSError) as error:
-                if strict:
-                    raise
-                skipped[str(video)] = str(error)
-            if done % save_every == 0:
-                index.save()
-            if progress is not None:
-                progress(done, len(videos))
-    finally:
-        if len(index) or known:
+    with index.locked():
+        return _Indexing(index, clover, windows, strict=strict).run(videos, progress, save_every)
+
+
+class _Indexing:
+    """One call of `index_videos`."""
+
+    def __init__(self, index: ExactIndex, clover: Clover, windows: WindowConfig, *, strict: bool) -> None:
+        self.index, self.clover, self.windows, self.strict = index, clover, windows, strict
+        self.known = {moment.video: moment.signature for moment in index.moments}
+        self.report = IndexingReport(added=[], unchanged=[], skipped={}, damaged={}, num_moments=0)
+
+    def run(
+        self, videos: Sequence[Path], progress: Callable[[int, int], None] | None, save_every: int
+    ) -> IndexingReport:
+        try:
+            for done, video in enumerate(videos, start=1):
+                try:
+                    self._take(video)
+                except (MediaError, OSError) as error:
+                    reason = f"{video}: {error.strerror}" if isinstance(error, OSError) else str(error)
+                    if self.strict:
+                        raise MediaError(reason) from error
+                    self.report.skipped[str(video)] = reason
+                if done % save_every == 0:
+                    self.index.save()
+                if progress is not None:
+                    progress(done, len(videos))
+        finally:
+            if len(self.index) or self.known:
+                self.index.save()
+        return replace(self.report, num_moments=len(self.index))
+
+    def _take(self, video: Path) -> None:
+        name, stamp = str(video.resolve()), signature(video)
+        if self.known.get(name) == stamp:
+            self.report.unchanged.append(name)
+            return
+        moments, problem = embed_moments(self.clover, video, self.windows)
+        if problem is not None:
+            self.report.damaged[str(video)] = f"{video}: {problem}"
+        if name in self.known:
+            self.index.remove(name)
+        vectors = np.stack([vector for _, vector in moments])
+        self.index.add([replace(moment, signature=stamp) for moment, _ in moments], vectors)
+        self.report.added.append(name)
+        self.known[name] = stamp
+
+
+def gone_videos(index: ExactIndex) -> list[str]:
+    """Videos of a library whose files are no longer where they were."""
+    return [video for video in index.videos() if not Path(video).exists()]
+
+
+def prune(index: ExactIndex) -> list[str]:
+    """Take the videos out whose files are gone, and save; returns them.
+
+    Raises:
+        LibraryError: another command is extending the library.
+    """
+    gone = gone_videos(index)
+    if gone:
+        with index.locked():
+            for video in gone:
+                index.remove(video)
             index.save()
-    return IndexingReport(added=added, unchanged=unchanged, skipped=skipped, damaged=damaged, num_moments=len(index))
+    return gone
 
 
 def _check_windows(index: ExactIndex, windows: WindowConfig) -> None:
@@ -170,10 +201,19 @@ def embed_moments(
             batch = spans[first : first + batch_size]
             found = [clover.frames(opened, start_seconds=start, end_seconds=end) for start, end in batch]
             problem = problem or next((frames.problem for frames in found if frames.problem is not None), None)
-            clips = [test_clip(frames.images, clover.config.inputs.frames) for frames in found]
+            # after the place where a file breaks off, earlier frames stand in: there is nothing to be found there
+            is_there = [
+                frames.problem is None or frames.seconds.max() >= span[0]
+                for frames, span in zip(found, batch, strict=True)
+            ]
+            shown = [frames for frames, keep in zip(found, is_there, strict=True) if keep]
+            if not shown:
+                continue
+            clips = [test_clip(frames.images, clover.config.inputs.frames) for frames in shown]
             vectors = clover.embed_clips(clips).cpu().numpy()
             name = str(video.resolve())
-            for (start, end), vector in zip(batch, vectors, strict=True):
+            kept = [span for span, keep in zip(batch, is_there, strict=True) if keep]
+            for (start, end), vector in zip(kept, vectors, strict=True):
                 made.append((Moment(video=name, start_seconds=start, end_seconds=end, signature=""), vector))
     return made, problem
 

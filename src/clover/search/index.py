@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from jaxtyping import Float, Float32
 
 from clover.errors import LibraryError
-from clover.files import write_text, written_aside
+from clover.files import cannot_write, write_text, written_aside
 
 _FORMAT = "clover-library"
 _VERSION = 1
@@ -77,7 +78,7 @@ class ExactIndex:
             LibraryError: the folder holds something else.
         """
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
             raise LibraryError(f"{folder} is not empty and not a library; choose another place")
         return cls(folder, width=width, fingerprint=fingerprint, details=details)
 
@@ -197,12 +198,44 @@ class ExactIndex:
         order = candidates[np.argsort(-scores[candidates], kind="stable")][:k]
         return [Hit(moment=self.moments[row], score=float(scores[row])) for row in order]
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other commands from extending this library meanwhile; the lock ends with the process at the latest.
+
+        Raises:
+            LibraryError: another command is extending it, or has done so since it was opened.
+            WriteError: the folder cannot be written.
+        """
+        made = not self.folder.exists()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / ".lock").open("a")
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        with file:
+            if not _lock(file):
+                raise LibraryError(f"{self.folder} is being extended by another command; wait until it has ended")
+            try:
+                self._check_generation()
+                yield
+            finally:
+                (self.folder / ".lock").unlink(missing_ok=True)
+                if made and not any(self.folder.iterdir()):
+                    self.folder.rmdir()
+
+    def _check_generation(self) -> None:
+        there = _read_header(self.folder)["generation"] if (self.folder / "library.json").is_file() else 0
+        if there != self._generation:
+            raise LibraryError(f"{self.folder} was changed by another command meanwhile; run this one again")
+
     def save(self) -> None:
         """Write everything; the previous state stays until the new one is whole.
 
         Raises:
+            LibraryError: another command has changed the library since it was opened.
             WriteError: the folder cannot be written or the disk is full; the previous state is intact.
         """
+        self._check_generation()
         generation = self._generation + 1
         vectors_path, moments_path = self._paths(generation)
         content = "".join(json.dumps(asdict(moment)) + "\n" for moment in self.moments).encode()
@@ -226,6 +259,19 @@ class ExactIndex:
         for path in [*self.folder.glob("vectors-*.npy"), *self.folder.glob("moments-*.jsonl")]:
             if path not in (vectors_path, moments_path):
                 path.unlink(missing_ok=True)
+
+
+def _lock(file: TextIO) -> bool:
+    """Take the lock of an open file, if the system has such locks; False where another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: there the generation alone is compared
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _read_header(folder: Path) -> dict[str, Any]:

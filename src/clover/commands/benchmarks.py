@@ -1,0 +1,250 @@
+"""clover benchmarks, clover data check, and finetune and evaluate for one of the eleven."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from clover.allocator import keep_freed_memory
+from clover.commands.options import parse
+from clover.commands.train import refuse_to_overwrite, report_skipped
+from clover.config import to_plain
+from clover.data.annotations.media import MissingMedia
+from clover.errors import ConfigError
+from clover.evaluation.benchmark_data import BenchmarkData
+from clover.evaluation.benchmarks import BENCHMARKS, Benchmark, benchmark
+from clover.evaluation.protocol import BenchmarkResult, evaluate_benchmark
+from clover.experiment.benchmarks import finetune_benchmark
+from clover.experiment.configs import BenchmarkExperiment
+from clover.files import write_text
+from clover.pipeline import Clover
+from clover.recipes.benchmarks import evaluation_inputs, published, recipe_for, small
+from clover.training.logbook import progress
+
+Recipe = Literal["auto", "published", "small"]
+
+
+def benchmarks(arguments: Sequence[str]) -> None:
+    """Run `clover benchmarks [NAME]`."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print("usage: clover benchmarks [NAME]    the eleven benchmarks, or all about one")
+        return
+    if arguments:
+        print(json.dumps(_described(benchmark(arguments[0])), indent=2))
+        return
+    print(f"{'name':17} {'family':10} {'splits':24} {'frames':8} published")
+    for row in BENCHMARKS.values():
+        splits = ", ".join(name for name in (row.splits.train, row.splits.validation, row.splits.test) if name)
+        views = f"{row.inputs.num_views}x" if row.inputs.num_views > 1 else ""
+        frames = f"{row.inputs.training_frames}, {views}{row.inputs.test_frames}"
+        names = "R@1/5/10, median rank" if row.family == "retrieval" else row.metric
+        figures = " / ".join(f"{value:g}" for value in row.published.values())
+        print(f"{row.name:17} {row.family:10} {splits:24} {frames:8} {names} {figures}")
+        print(f"{'':17} {row.files}")
+    print("frames: in training, in the test; published: Clover, fine-tuned (arXiv 2207.07885, Tables 1 and 2)")
+
+
+def _described(row: Benchmark) -> dict[str, Any]:
+    plain = asdict(row)
+    for name in ("read", "read_training"):
+        plain.pop(name)
+    return plain | {"metric": row.metric}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneBenchmarkOptions:
+    """Fine-tune on a benchmark; what is left in OUT: checkpoint/, run.json, logs, state."""
+
+    experiment: Annotated[BenchmarkExperiment, tyro.conf.arg(name="")] = field(default_factory=BenchmarkExperiment)
+    """Every setting of the run."""
+    checkpoint: str = ""
+    """Pre-trained checkpoint folder."""
+    recipe: Recipe = "auto"
+    """Settings that the options above start from: the published ones, those for a small model, or the one that fits."""
+    out: str = "run-benchmark"
+    """Folder of the run."""
+    resume: bool = False
+    """Go on where an interrupted run with the same settings stopped."""
+    overwrite: bool = False
+    """Start over in a folder that holds a run already."""
+
+
+def finetune_on(name: str, arguments: Sequence[str]) -> None:
+    """Run `clover finetune BENCHMARK`."""
+    row = benchmark(name)
+    checkpoint, recipe = _given(arguments, "--checkpoint"), _given(arguments, "--recipe") or "auto"
+    clover = Clover.from_pretrained(checkpoint) if checkpoint else None
+    experiment = published(row)
+    if clover is not None and recipe != "published":
+        experiment = small(row, clover) if recipe == "small" else recipe_for(row, clover)
+    options = parse(
+        FinetuneBenchmarkOptions,
+        arguments,
+        command=f"finetune {name}",
+        default=FinetuneBenchmarkOptions(experiment=experiment),
+    )
+    if clover is None:
+        raise ConfigError("no checkpoint given; name the pre-trained folder with --checkpoint")
+    out = Path(options.out)
+    refuse_to_overwrite(out, resume=options.resume, overwrite=options.overwrite)
+    keep_freed_memory()
+    done = finetune_benchmark(clover, row, options.experiment, out, resume=options.resume)
+    run = {"benchmark": name, "select_on": options.experiment.select_on, "experiment": to_plain(options.experiment)}
+    write_text(out / "run.json", json.dumps(run, indent=2) + "\n")
+    for line in done.remarks:
+        print(f"note: {line}")
+    report_skipped(done.finetuned.skipped)
+    if done.finetuned.num_left_out:
+        print(f"left out {done.finetuned.num_left_out:,} rows whose answer is outside the vocabulary")
+    print(f"checkpoint: {out / 'checkpoint'}")
+
+
+def _given(arguments: Sequence[str], option: str) -> str:
+    """The value of an option that decides the other options' defaults, before they are parsed."""
+    for place, word in enumerate(arguments):
+        if word == option and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateBenchmarkOptions:
+    """Evaluate a checkpoint on a benchmark's test split; the result is printed and written to RUN/result.json."""
+
+    checkpoint: tyro.conf.Positional[str]
+    """Checkpoint folder."""
+    annotations: str = ""
+    """Folder of the publisher's annotation files."""
+    videos: str = ""
+    """Folder of the videos, at any depth below it."""
+    zero_shot: bool = False
+    """The checkpoint was not fine-tuned on this benchmark: read videos and texts as its recipe does."""
+    missing: MissingMedia = "error"
+    """Rows whose video is missing or unreadable: refuse, leave out, or count as wrong."""
+    by_fusion: bool = False
+    """MSRVTT-MC: choose by the fusion encoder in place of the published way."""
+    baselines: bool = False
+    """Also measure with shuffled frames and with the middle frame alone."""
+    predictions: str = ""
+    """File that gets a JSON line per row: what was said, what is right."""
+    out: str = ""
+    """File of the result; empty writes result.json beside a fine-tuned checkpoint."""
+    json: bool = False
+    """Print the result as one JSON object."""
+
+
+def evaluate_on(name: str, arguments: Sequence[str]) -> None:
+    """Run `clover evaluate BENCHMARK`."""
+    row = benchmark(name)
+    options = parse(EvaluateBenchmarkOptions, arguments, command=f"evaluate {name}")
+    clover = Clover.from_pretrained(options.checkpoint)
+    if options.zero_shot:
+        clover = clover.with_inputs(evaluation_inputs(row, clover))
+    data = BenchmarkData(row, Path(options.annotations), Path(options.videos), options.missing)
+    run_file = Path(options.checkpoint).parent / "run.json"
+    run = json.loads(run_file.read_text(encoding="utf-8")) if run_file.is_file() else {}
+    is_own = run.get("benchmark") == name
+    with progress("evaluating", quiet=options.json) as report:
+        result, predictions = evaluate_benchmark(
+            clover,
+            data,
+            is_zero_shot=options.zero_shot,
+            by_fusion=options.by_fusion,
+            with_baselines=options.baselines,
+            selected_on=run["select_on"] if is_own else "unknown",
+            progress=report,
+        )
+    plain = asdict(result)
+    target = options.out or (str(run_file.with_name("result.json")) if is_own else "")
+    if target:
+        write_text(Path(target), json.dumps(plain, indent=2) + "\n")
+    if options.predictions:
+        write_text(Path(options.predictions), "".join(json.dumps(line) + "\n" for line in predictions))
+    if options.json:
+        print(json.dumps(plain))
+        return
+    _show(row, result)
+    for path in (target, options.predictions):
+        if path:
+            print(f"wrote {path}")
+
+
+def _show(row: Benchmark, result: BenchmarkResult) -> None:
+    low, high = result.interval
+    title = f"{row.title}, {result.split}{', zero-shot' if result.is_zero_shot else ''}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    table.add_column("ours", justify="right")
+    table.add_column("published", justify="right")
+    for name, value in result.figures.items():
+        mark = f" ({low:.1f} to {high:.1f})" if name == result.metric else ""
+        shown = f"{value:g}" if name.endswith("rank") else f"{value:.1f} %{mark}"
+        published_value = result.published.get(name)
+        table.add_row(name.replace("_", " "), shown, "" if published_value is None else f"{published_value:g}")
+    table.add_row("chance", f"{result.chance:.1f} %", "")
+    for name in ("shuffled_frames", "single_frame"):
+        baseline = getattr(result, name)
+        if baseline is not None:
+            table.add_row(f"{result.metric.replace('_', ' ')}, {name.replace('_', ' ')}", f"{baseline:.1f} %", "")
+    Console().print(table)
+    print(result.protocol)
+    print(f"checkpoint chosen on: {result.selected_on}")
+    if not result.is_complete:
+        print("INCOMPLETE: not every row of the split was evaluated")
+    for line in result.remarks:
+        print(f"note: {line}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """Compare a benchmark's files with the published ones, and list what is missing or unreadable."""
+
+    benchmark: tyro.conf.Positional[str]
+    """One of the eleven (clover benchmarks lists them)."""
+    annotations: str
+    """Folder of the publisher's annotation files."""
+    videos: str
+    """Folder of the videos, at any depth below it."""
+    probe: bool = True
+    """Open every video, to find those that cannot be read."""
+    limit: int = 20
+    """Most lines shown of each kind."""
+
+
+def data(arguments: Sequence[str]) -> None:
+    """Run `clover data check BENCHMARK`."""
+    if not arguments or arguments[0] != "check":
+        usage = "usage: clover data check BENCHMARK --annotations DIR --videos DIR"
+        if arguments and arguments[0] in ("-h", "--help"):
+            print(usage)
+            return
+        raise ConfigError(f"unknown data command {arguments[0] if arguments else ''!r}; {usage}")
+    from clover.evaluation.check import check_benchmark
+
+    options = parse(CheckOptions, arguments[1:], command="data check")
+    row = benchmark(options.benchmark)
+    with progress("opening videos") as report:
+        found = check_benchmark(
+            row, Path(options.annotations), Path(options.videos), probe_media=options.probe, progress=report
+        )
+    for line in found.counts:
+        print(line)
+    for heading, lines in found.groups.items():
+        print(f"\n{heading}: {len(lines):,}")
+        for line in lines[: options.limit]:
+            print(f"  {line}")
+        if len(lines) > options.limit:
+            print(f"  and {len(lines) - options.limit:,} more")
+    if found.is_as_published:
+        print("\neverything is as published")
+        return
+    raise SystemExit(1)

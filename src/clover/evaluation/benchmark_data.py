@@ -1,0 +1,144 @@
+"""A benchmark's files on this machine: rows of a split with their media, and everything that was not as published."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from clover.data.annotations.media import Located, MediaIndex, MissingMedia, locate
+from clover.data.annotations.problems import Problems
+from clover.errors import ConfigError, DataError
+from clover.evaluation.benchmarks import Benchmark
+
+Role = Literal["train", "validation", "test"]
+"""What a split is used for; the publishers name their splits in their own ways."""
+
+_ANNOTATION_SUFFIXES = {".csv", ".json", ".jsonl", ".tsv", ".txt"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Rows of one split, located."""
+
+    name: str
+    """As the reader knows it."""
+    records: tuple[Any, ...]
+    """Rows to use; under the policy "wrong" some have no media."""
+    num_published: int
+    """Rows that the published files have; 0 where that is not known."""
+    num_unusable: int
+    """Rows that could not be read; an evaluation of answers counts them as wrong."""
+    num_missing: int
+    """Rows without media."""
+    remarks: tuple[str, ...]
+    """All that a reader of a result should know, a line each."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Every row of the file is there with its media."""
+        return not self.num_unusable and not self.num_missing
+
+
+@dataclass(frozen=True)
+class BenchmarkData:
+    """The folders of one benchmark."""
+
+    benchmark: Benchmark
+    annotations: Path
+    """Folder of the publisher's annotation files."""
+    videos: Path
+    """Folder of the media, at any depth."""
+    missing: MissingMedia = "error"
+    """What to do about rows without media."""
+
+    def __post_init__(self) -> None:
+        if not str(self.annotations) or not Path(self.annotations).is_dir():
+            raise DataError(
+                f"{self.annotations}: no folder of annotations; it needs {self.benchmark.files} (--annotations)"
+            )
+        if self.missing == "wrong" and self.benchmark.family == "retrieval":
+            raise ConfigError(
+                "a video that is not there cannot be counted as found or not found: for retrieval choose --missing "
+                "error or drop"
+            )
+
+    @cached_property
+    def media(self) -> MediaIndex:
+        """Every media file of the folder, found once."""
+        return MediaIndex.build(Path(self.videos))
+
+    @cached_property
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of every annotation file, by path in the folder."""
+        root = Path(self.annotations)
+        files = sorted(path for path in root.rglob("*") if path.suffix in _ANNOTATION_SUFFIXES and path.is_file())
+        return {path.relative_to(root).as_posix(): _checksum(path) for path in files}
+
+    def split_name(self, role: Role) -> str:
+        """The publisher's name.
+
+        Raises:
+            ConfigError: the publisher has no such split.
+        """
+        name = getattr(self.benchmark.splits, role)
+        if name is None:
+            raise ConfigError(
+                f"{self.benchmark.title} has no validation split; choose the last checkpoint (--select-on last), or "
+                "on the test split by that name (--select-on test)"
+            )
+        return str(name)
+
+    def read(self, role: Role, name: str = "") -> tuple[list[Any], Problems]:
+        """Rows as the annotation files have them, with paths as the publisher writes them, and what is wrong."""
+        reader = self.benchmark.read
+        if role == "train" and self.benchmark.read_training is not None:
+            reader = self.benchmark.read_training
+        problems = Problems()
+        return reader(Path(self.annotations), name or self.split_name(role), problems), problems
+
+    def split(self, role: Role, name: str = "") -> Split:
+        """Rows with the paths of their media.
+
+        Raises:
+            DataError: files are missing or unreadable, the split is empty, or media are missing and must not be.
+        """
+        rows, problems = self.read(role, name)
+        if not rows:
+            first = next(iter(problems), None)
+            raise DataError(
+                f"{self.annotations}: the {role} split of {self.benchmark.title} is empty"
+                + (f"; the first bad row: {first}" if first else "")
+            )
+        located: Located[Any] = locate(rows, self.media, self.missing)
+        return Split(
+            name=name or self.split_name(role),
+            records=located.records,
+            num_published=self.benchmark.counts.get(role, 0) if not name else 0,
+            num_unusable=len(problems),
+            num_missing=len(located.missing),
+            remarks=(*problems.notes, *problems.summary(), *located.summary()),
+        )
+
+
+def _checksum(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def count_remark(split: Split, num_rows: int) -> str | None:
+    """A line where a split has another size than the published one; such results do not compare."""
+    if not split.num_published or num_rows == split.num_published:
+        return None
+    return f"{num_rows:,} rows in {split.name}; the published split has {split.num_published:,}"
+
+
+def media_of(records: Sequence[Any]) -> list[Path]:
+    """Distinct media, in the order of the rows."""
+    return list(dict.fromkeys(record.video for record in records))

@@ -1,0 +1,130 @@
+"""Whether a benchmark could be run as published from the files that are here: everything that is wrong, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from clover.data.annotations.checks import shared_videos
+from clover.data.annotations.media import MediaIndex
+from clover.data.video import probe
+from clover.errors import CloverError, MediaError
+from clover.evaluation.benchmark_data import BenchmarkData, Role
+from clover.evaluation.benchmarks import Benchmark
+
+_SLIGHT = "notes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a check found."""
+
+    counts: list[str] = field(default_factory=list)
+    """A line per split: rows and videos, beside the published number."""
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    """Lines under what they have in common."""
+
+    @property
+    def is_as_published(self) -> bool:
+        """Nothing but notes."""
+        return not set(self.groups) - {_SLIGHT}
+
+    def add(self, heading: str, line: str) -> None:
+        """One more line."""
+        self.groups.setdefault(heading, []).append(line)
+
+
+def check_benchmark(
+    row: Benchmark,
+    annotations: Path,
+    videos: Path,
+    *,
+    probe_media: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Found:
+    """Read all splits and look for all media; nothing stops it.
+
+    Args:
+        row: The benchmark.
+        annotations: Folder of the publisher's annotation files.
+        videos: Folder of the media.
+        probe_media: Open every file that a row names.
+        progress: Called with (videos opened, videos).
+
+    Raises:
+        DataError: there is no folder of annotations.
+    """
+    found = Found()
+    data = BenchmarkData(row, annotations, videos, "drop")
+    try:
+        media: MediaIndex | None = data.media
+    except CloverError as error:
+        found.add("media folder", str(error))
+        media = None
+    splits: dict[Role, list[Any]] = {}
+    wanted: dict[Path, None] = {}
+    for role in get_args(Role):
+        if getattr(row.splits, role) is None:
+            continue
+        rows = _read(data, role, found)
+        if rows is None:
+            continue
+        splits[role] = rows
+        if media is not None:
+            wanted |= _locate(role, rows, media, found)
+    _compare_splits(splits, found)
+    if probe_media:
+        for done, path in enumerate(wanted, start=1):
+            try:
+                probe(path)
+            except MediaError as error:
+                found.add("media that cannot be read", str(error))
+            if progress is not None:
+                progress(done, len(wanted))
+    return found
+
+
+def _read(data: BenchmarkData, role: Role, found: Found) -> list[Any] | None:
+    row = data.benchmark
+    try:
+        rows, problems = data.read(role)
+    except CloverError as error:
+        found.add("annotation files", f"{role}: {error}")
+        return None
+    for note in problems.notes:
+        found.add(_SLIGHT, note)
+    for problem in problems:
+        found.add(f"rows left out, {problem.kind}", str(problem))
+    published = row.counts.get(role)
+    num_videos = len({record.video for record in rows})
+    line = f"{role:10} {len(rows):>8,} rows, {num_videos:>7,} videos"
+    if published is not None and published != len(rows):
+        found.add("counts that differ from the published ones", f"{role}: {len(rows):,} rows, published {published:,}")
+        line += f"   published {published:,} rows"
+    found.counts.append(line)
+    if not rows:
+        found.add("annotation files", f"{role}: the split is empty")
+    return rows
+
+
+def _locate(role: Role, rows: list[Any], media: MediaIndex, found: Found) -> dict[Path, None]:
+    wanted: dict[Path, None] = {}
+    for video in dict.fromkeys(record.video for record in rows):
+        candidates = media.candidates(video)
+        if not candidates:
+            found.add(f"media missing in {role}", str(video))
+            continue
+        if len(candidates) > 1:
+            found.add("names that several media files bear", f"{video}: {', '.join(map(str, candidates[:3]))}")
+        wanted[candidates[0]] = None
+    return wanted
+
+
+def _compare_splits(splits: dict[Role, list[Any]], found: Found) -> None:
+    roles = list(splits)
+    for place, first in enumerate(roles):
+        for second in roles[place + 1 :]:
+            for name in shared_videos(splits[first], splits[second]):
+                found.add(f"videos in both {first} and {second}", name)

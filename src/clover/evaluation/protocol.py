@@ -1,0 +1,274 @@
+"""One benchmark, one checkpoint, one result that says how it was come by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clover.errors import ConfigError
+from clover.evaluation.benchmark_data import BenchmarkData, Split, count_remark
+from clover.evaluation.benchmarks import Benchmark
+from clover.evaluation.open_answer import accuracy_interval
+from clover.evaluation.predictions import Predictions, predict_answers, predict_choices
+from clover.evaluation.retrieval import evaluate_retrieval
+from clover.evaluation.views import ClipView, ReadClip, read_clip
+from clover.pipeline import Clover
+
+Progress = Callable[[int, int], None]
+_VIEWS: tuple[ClipView, ...] = ("shuffled_frames", "single_frame")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Figures of one way of showing the videos."""
+
+    figures: dict[str, float]
+    """By name; percent, ranks from 1."""
+    interval: tuple[float, float]
+    """95 % bootstrap interval of the benchmark's metric."""
+    chance: float
+    num_queries: int
+    num_gallery: int
+    """Videos ranked, or options or answers chosen from."""
+    unreadable: dict[str, str]
+    predictions: list[dict[str, Any]]
+    """What was said to every row, for a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkResult:
+    """Everything in a result file."""
+
+    benchmark: str
+    metric: str
+    value: float
+    interval: tuple[float, float]
+    chance: float
+    protocol: str
+    split: str
+    num_queries: int
+    num_gallery: int
+    num_frames: int
+    """Frames shown of every video, all views together."""
+    is_complete: bool
+    """Every row of the split was evaluated; if not, the value does not compare with published ones."""
+    figures: dict[str, float]
+    shuffled_frames: float | None
+    """The metric with the frames of every video in a random order; None where it was not asked for."""
+    single_frame: float | None
+    """The metric with the middle frame alone."""
+    published: dict[str, float]
+    """The paper's figures under the published protocol."""
+    is_zero_shot: bool
+    selected_on: str
+    """How the checkpoint was chosen: last, validation, test, or unknown."""
+    fingerprint: str
+    """Of the checkpoint."""
+    checksums: dict[str, str]
+    """SHA-256 of the annotation files."""
+    remarks: list[str] = field(default_factory=list)
+
+
+def evaluate_benchmark(
+    clover: Clover,
+    data: BenchmarkData,
+    *,
+    is_zero_shot: bool = False,
+    by_fusion: bool = False,
+    with_baselines: bool = False,
+    selected_on: str = "unknown",
+    progress: Progress | None = None,
+) -> tuple[BenchmarkResult, list[dict[str, Any]]]:
+    """Evaluate the test split.
+
+    Args:
+        clover: The model; what it reads of a video is its own config's.
+        data: The benchmark's files.
+        is_zero_shot: Noted in the result.
+        by_fusion: Choose by the fusion encoder also where the published protocol chooses by retrieval (MSRVTT-MC).
+        with_baselines: Also measure with shuffled frames and with a single one.
+        selected_on: How the checkpoint was chosen, noted in the result.
+        progress: Called with (videos done, videos), of every pass.
+
+    Returns:
+        The result, and what the model said to every row.
+
+    Raises:
+        ConfigError: the checkpoint lacks the head that the benchmark needs.
+        DataError: files or media are missing that must not be.
+        MediaError: a video cannot be read and the policy is "error".
+    """
+    row = data.benchmark
+    _check_head(clover, row, by_fusion)
+    split = data.split("test")
+    frequent = _most_frequent_answer(data) if row.family == "answer" else None
+
+    def measure(view: ClipView) -> Measured:
+        return _measure(clover, data, split, read_clip(clover, view), by_fusion, frequent, progress)
+
+    seen = measure("whole")
+    views = {view: measure(view).figures[row.metric] for view in _VIEWS} if with_baselines else {}
+    inputs = clover.config.inputs
+    remarks = [*split.remarks, *([row.caution] if row.caution else [])]
+    remarks += [line for line in (count_remark(split, len(split.records)),) if line]
+    if seen.unreadable:
+        remarks.append(
+            f"{len(seen.unreadable):,} videos cannot be read (first: {next(iter(seen.unreadable.values()))})"
+        )
+    if selected_on == "test":
+        remarks.append("the checkpoint was chosen on this very test split")
+    result = BenchmarkResult(
+        benchmark=row.name,
+        metric=row.metric,
+        value=seen.figures[row.metric],
+        interval=seen.interval,
+        chance=seen.chance,
+        protocol=_protocol(row, seen, inputs.num_frames * inputs.num_views, by_fusion, frequent),
+        split=split.name,
+        num_queries=seen.num_queries,
+        num_gallery=seen.num_gallery,
+        num_frames=inputs.num_frames * inputs.num_views,
+        is_complete=split.is_complete and not seen.unreadable,
+        figures=seen.figures,
+        shuffled_frames=views.get("shuffled_frames"),
+        single_frame=views.get("single_frame"),
+        published=row.published_zero_shot if is_zero_shot else row.published,
+        is_zero_shot=is_zero_shot,
+        selected_on=selected_on,
+        fingerprint=clover.fingerprint,
+        checksums=data.checksums,
+        remarks=remarks,
+    )
+    return result, seen.predictions
+
+
+def quick_score(clover: Clover, row: Benchmark, records: Sequence[Any], *, by_fusion: bool = False) -> float:
+    """The benchmark's metric on some rows, for choosing a checkpoint; for retrieval R@1 + R@5 + R@10 - median rank."""
+    read = read_clip(clover)
+    if row.family == "retrieval":
+        return evaluate_retrieval(clover, records).text_to_video.recall_at_all
+    if row.family == "choice":
+        by_retrieval = row.chooses_by_retrieval and not by_fusion
+        found: Predictions[Any, Any] = predict_choices(clover, records, read, by_retrieval=by_retrieval)
+    else:
+        found = predict_answers(clover, records, read)
+    return 100 * float(found.of_readable().is_right.mean())
+
+
+def _check_head(clover: Clover, row: Benchmark, by_fusion: bool) -> None:
+    heads = clover.config.model.heads
+    needs_choices = row.family == "choice" and (by_fusion or not row.chooses_by_retrieval)
+    if needs_choices and not heads.has_choices:
+        raise ConfigError(f"this checkpoint has no multiple-choice head; clover finetune {row.name} makes one")
+    if row.family == "answer" and (not heads.num_answers or heads.answers_at_mask != row.answers_at_mask):
+        raise ConfigError(f"this checkpoint has no answer head for {row.title}; clover finetune {row.name} makes one")
+
+
+def _most_frequent_answer(data: BenchmarkData) -> str:
+    rows, _ = data.read("train")
+    return Counter(record.answer for record in rows).most_common(1)[0][0]
+
+
+def _measure(
+    clover: Clover,
+    data: BenchmarkData,
+    split: Split,
+    read: ReadClip,
+    by_fusion: bool,
+    frequent: str | None,
+    progress: Progress | None,
+) -> Measured:
+    if data.benchmark.family == "retrieval":
+        return _measure_retrieval(clover, data, split, read, progress)
+    is_strict = data.missing == "error"
+    if data.benchmark.family == "choice":
+        by_retrieval = data.benchmark.chooses_by_retrieval and not by_fusion
+        found: Predictions[Any, Any] = predict_choices(
+            clover, split.records, read, by_retrieval=by_retrieval, strict=is_strict, progress=progress
+        )
+    else:
+        found = predict_answers(clover, split.records, read, strict=is_strict, progress=progress)
+    if data.missing == "drop":
+        found = found.of_readable()
+    lost = np.zeros(split.num_unusable, dtype=bool)
+    right = np.concatenate([found.is_right, lost])
+    figures = {"accuracy": 100 * float(right.mean())}
+    if frequent is None:
+        chance, num_options = 100 / len(found.rows[0].options), len(found.rows[0].options)
+    else:
+        known = np.array([record.answer in set(clover.config.answers) for record in found.rows])
+        figures["accuracy_in_vocabulary"] = 100 * float(found.is_right[known].mean()) if known.any() else 0.0
+        figures["outside_vocabulary"] = 100 * float(1 - known.sum() / len(right))
+        chance = 100 * float(np.mean([record.answer == frequent for record in found.rows]))
+        num_options = len(clover.config.answers)
+    return Measured(
+        figures=figures,
+        interval=accuracy_interval(right.astype(np.float64)),
+        chance=chance,
+        num_queries=len(right),
+        num_gallery=num_options,
+        unreadable=found.unreadable,
+        predictions=[_said(record, said) for record, said in zip(found.rows, found.said, strict=True)],
+    )
+
+
+def _said(record: Any, said: Any) -> dict[str, Any]:
+    row = {"index": record.index, "video": str(record.video), "question": record.question}
+    if hasattr(record, "options"):
+        return row | {"options": list(record.options), "said": said, "right": record.label}
+    return row | {"said": said, "right": record.answer}
+
+
+def _measure_retrieval(
+    clover: Clover, data: BenchmarkData, split: Split, read: ReadClip, progress: Progress | None
+) -> Measured:
+    found = evaluate_retrieval(clover, split.records, read=read, strict=data.missing == "error", progress=progress)
+    metrics = found.text_to_video
+    names = ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank", "mean_rank")
+    figures = {name: getattr(metrics, name) for name in names}
+    figures |= {f"video_to_text_{name}": getattr(found.video_to_text, name) for name in names}
+    figures |= {f"dual_softmax_{name}": getattr(found.dual_softmax, name) for name in names}
+    best = np.argsort(-found.scores, axis=1, kind="stable")[:, :5]
+    predictions = [
+        {
+            "index": pair.index,
+            "video": str(pair.video),
+            "text": pair.text,
+            "found": [str(found.videos[place]) for place in places],
+            "scores": [round(float(scores[place]), 4) for place in places],
+        }
+        for pair, places, scores in zip(found.pairs, best, found.scores, strict=True)
+    ]
+    return Measured(
+        figures=figures,
+        interval=metrics.intervals["recall_at_1"],
+        chance=metrics.chance_recall_at_1,
+        num_queries=metrics.num_queries,
+        num_gallery=metrics.num_gallery,
+        unreadable=found.skipped,
+        predictions=predictions,
+    )
+
+
+def _protocol(row: Benchmark, seen: Measured, num_frames: int, by_fusion: bool, frequent: str | None) -> str:
+    """One line that says what the number means."""
+    frames = f"{num_frames} frames"
+    if row.family == "retrieval":
+        return f"{seen.num_queries:,} texts x {seen.num_gallery:,} videos, {frames}, ties count against the model"
+    if row.family == "choice":
+        how = "by cosine of the two encoders" if row.chooses_by_retrieval and not by_fusion else "by fusion"
+        return f"one of {seen.num_gallery} options {how}, {seen.num_queries:,} questions, {frames}, first of equals"
+    return (
+        f"exact match over all {seen.num_queries:,} rows, {seen.num_gallery:,} answers, outside them wrong, {frames}; "
+        f"chance is the most frequent training answer ({frequent})"
+    )
+
+
+def result_name(run: Path) -> Path:
+    """Where a run keeps the result of its evaluation."""
+    return run / "result.json"

@@ -1,0 +1,132 @@
+"""Fine-tuning on one of the eleven benchmarks, from the publisher's files to a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clover.data.annotations.checks import shared_videos
+from clover.data.annotations.vocabulary import answer_vocabulary
+from clover.errors import ConfigError, DataError
+from clover.evaluation.benchmark_data import BenchmarkData, media_of
+from clover.evaluation.benchmarks import Benchmark
+from clover.evaluation.protocol import quick_score
+from clover.experiment.configs import BenchmarkExperiment, DataConfig, StageConfig
+from clover.experiment.finetuning import Finetuned, Finetuning, Selection, stage_of_epochs
+from clover.experiment.pieces import clip_reader
+from clover.experiment.tasks import AnswerTask, ChoiceTask, RetrievalTask, Task
+from clover.pipeline import Clover
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkRun:
+    """What fine-tuning on a benchmark left."""
+
+    finetuned: Finetuned
+    remarks: tuple[str, ...]
+    """Where the training data are not as published."""
+
+
+def finetune_benchmark(
+    clover: Clover,
+    row: Benchmark,
+    experiment: BenchmarkExperiment,
+    folder: Path,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+) -> BenchmarkRun:
+    """Train on the benchmark's training split, and keep the checkpoint that the experiment chooses.
+
+    Args:
+        clover: The pre-trained model.
+        row: The benchmark.
+        experiment: Recipe and folders.
+        folder: Of the run.
+        resume: Go on where an interrupted run stopped.
+        quiet: Show nothing.
+
+    Raises:
+        DataError: annotation files or media are missing or empty, or training and test share videos.
+        ConfigError: the experiment asks for what the benchmark does not have.
+    """
+    data = BenchmarkData(row, Path(experiment.annotations), Path(experiment.videos), experiment.missing)
+    split = data.split("train", experiment.train_split)
+    _refuse_shared_videos(data, split.records)
+    task = task_of(row, experiment, split.records)
+    rows = task.usable(split.records)
+    if not rows:
+        raise DataError(f"no row of {split.name} can be trained on: none of their answers is in the vocabulary")
+    inputs = replace(
+        experiment.inputs, num_frames=experiment.training_frames, num_views=1, burst_length=1, burst_interval=1
+    )
+    reader, skipped = clip_reader(
+        DataConfig(num_kept_frames=experiment.num_kept_frames, strict=experiment.strict),
+        inputs,
+        media_of(rows),
+        cache=folder / ".cache",
+        quiet=quiet,
+    )
+    readable = [record for record in rows if str(record.video) not in skipped]
+    stage = _stage(experiment, len(readable))
+    selection = _selection(data, row, experiment, stage, len(readable))
+    run = Finetuning(
+        task=task,
+        stage=stage,
+        read_clip=reader,
+        skipped=None if experiment.strict else skipped,
+        max_text_length=experiment.training_text_length,
+        folder=folder,
+        settings=experiment,
+        trains_encoders=experiment.trains_encoders,
+        selection=selection,
+        seed=experiment.seed,
+        save_every=experiment.save_every,
+        quiet=quiet,
+    )
+    tuned = run.run(clover.with_inputs(experiment.inputs), readable, resume=resume)
+    finetuned = Finetuned(clover=tuned, skipped=skipped, num_left_out=len(split.records) - len(rows))
+    return BenchmarkRun(finetuned=finetuned, remarks=split.remarks)
+
+
+def task_of(row: Benchmark, experiment: BenchmarkExperiment, records: Sequence[Any]) -> Task:
+    """What a benchmark trains for."""
+    if row.family == "retrieval" or row.chooses_by_retrieval:
+        return RetrievalTask()
+    if row.family == "choice":
+        return ChoiceTask(dropout=experiment.dropout)
+    answers = answer_vocabulary(records, experiment.num_answers)
+    return AnswerTask(answers=answers, dropout=experiment.dropout, at_mask=row.answers_at_mask)
+
+
+def _stage(experiment: BenchmarkExperiment, num_rows: int) -> StageConfig:
+    """The run's length in steps, and its rate by the linear rule."""
+    scale = experiment.batch_size / experiment.reference_batch_size
+    optimizer = replace(experiment.optimizer, learning_rate=experiment.optimizer.learning_rate * scale)
+    stage = StageConfig(batch_size=experiment.batch_size, optimizer=optimizer)
+    return stage_of_epochs(stage, experiment.num_epochs, num_rows, max_steps=experiment.max_steps)
+
+
+def _refuse_shared_videos(data: BenchmarkData, training: Sequence[Any]) -> None:
+    """Training on test videos is refused; MSR-VTT's 9k list holds two thirds of the multiple-choice test."""
+    test, _ = data.read("test")
+    shared = shared_videos(training, test)
+    if shared:
+        raise DataError(
+            f"{len(shared):,} test videos of {data.benchmark.title} are also training videos (first: {shared[0]}); "
+            "train on another split with --train-split"
+        )
+
+
+def _selection(
+    data: BenchmarkData, row: Benchmark, experiment: BenchmarkExperiment, stage: StageConfig, num_rows: int
+) -> Selection | None:
+    if experiment.select_on == "last":
+        return None
+    records = data.split(experiment.select_on).records[: experiment.num_selected]
+    if not records:
+        raise ConfigError(f"the {experiment.select_on} split of {row.title} is empty; choose --select-on last")
+    every = max(1, num_rows // stage.batch_size)
+    return Selection(every=every, score=lambda tuned: quick_score(tuned, row, records))

@@ -1,0 +1,89 @@
+"""A benchmark's row of the table as a fine-tuning experiment: as published, or for a small model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from clover.data.transforms import TransformConfig
+from clover.evaluation.benchmarks import Benchmark
+from clover.experiment.configs import BenchmarkExperiment
+from clover.modeling.sizes import base
+from clover.pipeline import Clover, InputConfig
+from clover.training.optimizer import OptimizerConfig
+
+
+def published_inputs(row: Benchmark) -> InputConfig:
+    """What the published run reads of a test video and text."""
+    shown = row.inputs
+    is_burst = shown.num_views > 1
+    return InputConfig(
+        num_frames=shown.test_frames,
+        num_views=shown.num_views,
+        burst_length=4 if is_burst else 1,
+        burst_interval=3 if is_burst else 1,
+        frames=TransformConfig(
+            training_fit=shown.training_fit,
+            test_fit=shown.test_fit,
+            flip_probability=shown.flip_probability,
+        ),
+        max_text_length=shown.test_text_length,
+    )
+
+
+def published(row: Benchmark) -> BenchmarkExperiment:
+    """The published run. The rate holds at its batch size and is scaled in proportion to yours."""
+    recipe = row.recipe
+    return BenchmarkExperiment(
+        inputs=published_inputs(row),
+        training_frames=row.inputs.training_frames,
+        training_text_length=row.inputs.training_text_length,
+        num_epochs=float(recipe.num_epochs),
+        batch_size=recipe.batch_size,
+        reference_batch_size=recipe.batch_size,
+        optimizer=OptimizerConfig(
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            gradient_norm=recipe.gradient_norm,
+            warmup_share=recipe.warmup_epochs / recipe.num_epochs,
+            warmup_start=recipe.warmup_start,
+            final_factor=0.0,
+            stepping=recipe.stepping,
+            head_rate_factor=recipe.head_rate_factor,
+        ),
+        dropout=recipe.dropout,
+        num_answers=row.num_answers or 1,
+    )
+
+
+def small(row: Benchmark, clover: Clover) -> BenchmarkExperiment:
+    """For a model like the demo's: its own frames and size, a rate for narrow networks, minutes on two CPU cores."""
+    longest = clover.config.model.text.max_length
+    inputs = replace(clover.config.inputs, max_text_length=min(longest, max(32, row.inputs.test_text_length)))
+    return replace(
+        published(row),
+        inputs=inputs,
+        training_frames=inputs.num_frames,
+        training_text_length=inputs.max_text_length,
+        num_kept_frames=2 * inputs.num_frames if inputs.frames.training_fit == "square" else 0,
+        num_epochs=12.0,
+        batch_size=32,
+        reference_batch_size=32,
+        optimizer=OptimizerConfig(
+            learning_rate=5e-4,
+            weight_decay=0.01,
+            gradient_norm=15.0,
+            warmup_share=0.1,
+            final_factor=0.0,
+        ),
+        dropout=0.1,
+    )
+
+
+def recipe_for(row: Benchmark, clover: Clover) -> BenchmarkExperiment:
+    """The published recipe for a network of the published size, the small one for any other."""
+    return published(row) if clover.config.model.video == base().video else small(row, clover)
+
+
+def evaluation_inputs(row: Benchmark, clover: Clover) -> InputConfig:
+    """What a checkpoint that was not fine-tuned on a benchmark reads in its test."""
+    return recipe_for(row, clover).inputs
