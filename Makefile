@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check setup format clean
+.PHONY: demo benchmarks-shapes test check setup format clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -17,6 +17,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/clover demo --out demo
+
+benchmarks-shapes: $(STAMP)
+	test -d demo/pretraining/checkpoint || $(BIN)/clover demo --out demo
+	$(BIN)/python benchmarks/eleven.py --checkpoint demo/pretraining/checkpoint --out benchmarks-shapes --save
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -32,4 +36,4 @@ format: $(STAMP)
 	$(BIN)/ruff format src tests benchmarks
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo benchmarks-shapes build dist

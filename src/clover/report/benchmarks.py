@@ -1,0 +1,171 @@
+"""Results of benchmarks as the paper's tables, and predictions of two checkpoints as the paper's pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from clover.data.video import read_frames
+from clover.errors import DataError
+from clover.evaluation.benchmarks import BENCHMARKS, Benchmark
+from clover.files import write_text
+from clover.report.pictures import film_strip
+
+_RETRIEVAL = ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedResult:
+    """One result file."""
+
+    name: str
+    """What the row is called: the folder of the run."""
+    row: Benchmark
+    plain: dict[str, Any]
+    """The content of result.json."""
+
+    @property
+    def cells(self) -> list[str]:
+        """The figures of its table."""
+        figures = self.plain["figures"]
+        if self.row.family == "retrieval":
+            return [_shown(name, figures[name]) for name in _RETRIEVAL]
+        return [_shown("accuracy", figures["accuracy"])]
+
+    @property
+    def published_cells(self) -> list[str]:
+        """The paper's figures for the same."""
+        names = _RETRIEVAL if self.row.family == "retrieval" else ("accuracy",)
+        published = self.plain["published"]
+        return [_shown(name, published[name]) if name in published else "" for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One row of two predictions files."""
+
+    strip: str
+    """Film strip of the video, as a `data:` address."""
+    asked: str
+    truth: str
+    said: tuple[str, str]
+    """What each of the two models said."""
+    is_right: tuple[bool, bool]
+    strips: tuple[str, str] | None
+    """For retrieval, film strips of what each of the two found first."""
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{value:g}" if name.endswith("rank") else f"{value:.1f}"
+
+
+def read_result(run: Path) -> ReportedResult:
+    """The result that an evaluation left in the folder of a run, or a result file itself.
+
+    Raises:
+        DataError: there is none, or it is of no benchmark that this program knows.
+    """
+    path = run if run.is_file() else run / "result.json"
+    if not path.is_file():
+        raise DataError(f"{run} holds no result.json; run clover evaluate on its checkpoint first")
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        row = BENCHMARKS[plain["benchmark"]]
+        result = ReportedResult(
+            name=path.parent.name if path.name == "result.json" else path.stem, row=row, plain=plain
+        )
+        _ = result.cells, result.published_cells
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not the result of a benchmark ({error}); evaluate again") from error
+    return result
+
+
+def pictures(first: Path, second: Path, *, most: int = 8) -> list[Picture]:
+    """Rows that exactly one of two checkpoints got right, as film strips (the paper's Figures 3 and 4).
+
+    Raises:
+        DataError: a file cannot be read, or they are not of the same test split.
+    """
+    rows = [_read_predictions(path) for path in (first, second)]
+    if [row["index"] for row in rows[0]] != [row["index"] for row in rows[1]]:
+        raise DataError(f"{first} and {second} are predictions for different rows; evaluate both on the same split")
+    differing = [pair for pair in zip(*rows, strict=True) if _is_right(pair[0]) != _is_right(pair[1])]
+    return [_picture(one, other) for one, other in differing[:most]]
+
+
+def _read_predictions(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} is not a file of predictions ({error}); clover evaluate --predictions writes one"
+        ) from error
+
+
+def _is_right(row: dict[str, Any]) -> bool:
+    return bool(row["found"][0] == row["video"] if "found" in row else row["said"] == row["right"])
+
+
+def _picture(one: dict[str, Any], other: dict[str, Any]) -> Picture:
+    both = (one, other)
+    is_right = (_is_right(one), _is_right(other))
+    if "found" in one:
+        first = [row["found"][0] for row in both]
+        return Picture(
+            strip=_strip(one["video"]),
+            asked=one["text"],
+            truth=Path(one["video"]).name,
+            said=(Path(first[0]).name, Path(first[1]).name),
+            is_right=is_right,
+            strips=(_strip(first[0]), _strip(first[1])),
+        )
+    words = [_words(row, row["said"]) for row in both]
+    return Picture(
+        strip=_strip(one["video"]),
+        asked=one["question"] or "Which sentence fits?",
+        truth=_words(one, one["right"]),
+        said=(words[0], words[1]),
+        is_right=is_right,
+        strips=None,
+    )
+
+
+def _words(row: dict[str, Any], answer: Any) -> str:
+    """An answer in words; of options their text."""
+    if answer is None:
+        return "nothing: the video cannot be read"
+    return str(row["options"][answer]) if "options" in row else str(answer)
+
+
+def _strip(video: str) -> str:
+    return film_strip(read_frames(video, 8, short_side=72).images)
+
+
+def write_tables(path: Path, results: Sequence[ReportedResult], shown: Sequence[Picture]) -> None:
+    """Write the page, whole or not at all.
+
+    Raises:
+        WriteError: the place cannot be written.
+    """
+    order = list(BENCHMARKS)
+    ordered = sorted(results, key=lambda result: (order.index(result.row.name), result.name))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page = files("clover.report").joinpath("benchmarks.html").read_text(encoding="utf-8")
+    tables = {
+        "Retrieval (the paper's Table 1)": [result for result in ordered if result.row.family == "retrieval"],
+        "Questions (the paper's Table 2)": [result for result in ordered if result.row.family != "retrieval"],
+    }
+    template = environment.from_string(page)
+    write_text(path, template.render(tables=tables, pictures=shown, headings=_HEADINGS))
+
+
+_HEADINGS = {
+    "Retrieval (the paper's Table 1)": ["R@1", "R@5", "R@10", "median rank"],
+    "Questions (the paper's Table 2)": ["accuracy"],
+}
