@@ -191,6 +191,14 @@ def test_names_in_brackets_are_printed_whole(checkpoint, video, tmp_path):
     assert output.splitlines()[1].endswith(str(path))
 
 
+def test_a_run_is_not_overwritten_by_mistake(checkpoint, corpus, video, tmp_path):
+    (tmp_path / "run" / "checkpoint").mkdir(parents=True)
+    for command in ("pretrain", "finetune"):
+        status, _, errors = run(*writers(checkpoint, corpus, video, tmp_path / "run")[command])
+        assert status == 2
+        assert "holds a run already; go on with --resume, start over with --overwrite" in errors[-1]
+
+
 def _change_width(folder):
     path = folder / "config.json"
     path.write_text(path.read_text().replace('"embedding_width": 32', '"embedding_width": 48'))

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clover.errors import DataError
-from clover.evaluation.metrics import both_directions, chance_recall, ranks, retrieval_metrics, similarities
+from clover.evaluation.metrics import (
+    both_directions,
+    chance_recall,
+    dual_softmax,
+    ranks,
+    retrieval_metrics,
+    similarities,
+)
 
 
 def brute_force_rank(row, right, rule):
@@ -68,3 +75,19 @@ def test_broken_scores_are_refused():
         ranks(np.zeros((0, 3)), np.zeros(0, dtype=int))
     with pytest.raises(DataError, match="no text"):
         both_directions(similarities(np.eye(2), np.eye(3)[:, :2]), np.array([0, 1]))
+
+
+def test_dual_softmax_is_the_textbooks_and_helps_against_a_video_that_every_text_finds():
+    generator = np.random.default_rng(0)
+    scores = generator.uniform(-1, 1, (6, 4))
+    expected = [
+        [scores[i, j] * np.exp(scores[i, j] / 0.05) / np.exp(scores[:, j] / 0.05).sum() for j in range(4)]
+        for i in range(6)
+    ]
+    np.testing.assert_allclose(dual_softmax(scores), expected)
+    hub = np.eye(5) * 0.5
+    hub[:, 0] = 0.6
+    hub[0, 0] = 0.7
+    right = np.arange(5)
+    assert retrieval_metrics(hub, right).recall_at_1 == 20
+    assert retrieval_metrics(dual_softmax(hub), right).recall_at_1 == 100

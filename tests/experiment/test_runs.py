@@ -1,6 +1,7 @@
 """The shipped recipes, shrunk: a run learns, resumes to the same weights after a kill, and its checkpoint works."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,15 @@ def test_training_learns_its_batch(corpus, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "pretraining" / "log.jsonl").read_text().splitlines()]
     first, last = (np.mean([row["masked_words"] for row in part]) for part in (rows[:5], rows[-5:]))
     assert last < 0.8 * first
+
+
+def test_a_corpus_that_cannot_be_written_is_trained_on_all_the_same(corpus, tmp_path):
+    copy = tmp_path / "corpus"
+    shutil.copytree(corpus, copy, ignore=shutil.ignore_patterns(".cache"))
+    (copy / ".cache").touch()  # a file where the folder would be: nothing can be kept there
+    Pretraining(shrunk(shapes(), copy, num_steps=1), tmp_path / "run", quiet=True).run()
+    assert (tmp_path / "run" / ".cache" / "tags.sqlite").is_file()
+    assert (copy / ".cache").is_file()
 
 
 def test_same_seed_same_weights(pretrained, corpus, tmp_path):

@@ -1,5 +1,6 @@
 """Videos to moments and back: windows, what changed, what is damaged, overlaps."""
 
+import os
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ from clover.errors import LibraryError, MediaError
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
 from clover.pipeline import Clover, CloverConfig, InputConfig
-from clover.search.engine import WindowConfig, index_videos, open_library, search
+from clover.search.engine import WindowConfig, gone_videos, index_videos, open_library, prune, search
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,49 @@ def test_what_is_missing_of_a_video_is_said(clover, tmp_path):
     assert len(done.added) == 2
     assert list(done.damaged) == [str(torn)]
     assert "torn.mkv" in done.damaged[str(torn)]
+
+
+def test_nothing_is_found_behind_the_place_where_a_file_breaks_off(clover, tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (80, 48, 64, 3), dtype=np.uint8)
+    whole = write_video(tmp_path / "whole.mkv", images, keyframe_interval=8)
+    torn = tmp_path / "torn.mkv"
+    content = whole.read_bytes()
+    torn.write_bytes(content[: len(content) // 3])
+    windows = WindowConfig(length_seconds=2.0, stride_seconds=1.0)
+    index = library(clover, tmp_path / "l", windows)
+    index_videos(index, clover, [torn], windows)
+    assert index.moments
+    assert max(moment.start_seconds for moment in index.moments) < 3.5
+
+
+def test_a_pipe_is_no_video_and_nobody_waits_for_it(clover, tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    index = library(clover, tmp_path / "l", WindowConfig())
+    done = index_videos(index, clover, [tmp_path / "pipe.mp4"], WindowConfig())
+    assert "is not a regular file" in done.skipped[str(tmp_path / "pipe.mp4")]
+
+
+def test_two_at_once_are_refused_and_a_change_meanwhile_too(clover, video, tmp_path):
+    index = library(clover, tmp_path / "l", WindowConfig())
+    index_videos(index, clover, [video], WindowConfig())
+    first, second = open_library(tmp_path / "l", clover), open_library(tmp_path / "l", clover)
+    with first.locked(), pytest.raises(LibraryError, match="is being extended by another command"):
+        index_videos(second, clover, [video], WindowConfig())
+    other = write_video(tmp_path / "other.mp4", np.zeros((16, 48, 64, 3), dtype=np.uint8))
+    index_videos(first, clover, [other], WindowConfig())
+    with pytest.raises(LibraryError, match="changed by another command meanwhile"):
+        index_videos(second, clover, [other], WindowConfig())
+    assert len(open_library(tmp_path / "l", clover).videos()) == 2
+
+
+def test_what_is_gone_can_be_taken_out(clover, video, tmp_path):
+    other = write_video(tmp_path / "other.mp4", np.zeros((16, 48, 64, 3), dtype=np.uint8))
+    index = library(clover, tmp_path / "l", WindowConfig())
+    index_videos(index, clover, [video, other], WindowConfig())
+    other.unlink()
+    assert gone_videos(index) == [str(other.resolve())]
+    assert prune(index) == [str(other.resolve())]
+    assert open_library(tmp_path / "l", clover).videos() == [str(video.resolve())]
 
 
 def test_strict_stops_and_keeps_what_was_done(clover, video, tmp_path):

@@ -14,7 +14,7 @@ import tyro
 from clover.commands.options import parse
 from clover.commands.train import report_skipped
 from clover.data.media_files import find_media
-from clover.errors import ConfigError, LibraryError
+from clover.errors import CheckpointError, ConfigError, LibraryError
 from clover.files import check_writable
 from clover.pipeline import Clover
 from clover.search.engine import WindowConfig, gone_videos, index_videos, open_library, prune, search
@@ -92,7 +92,11 @@ def search_library(arguments: Sequence[str]) -> None:
     checkpoint = options.checkpoint or str(ExactIndex.open(folder).details.get("checkpoint", ""))
     if not checkpoint:
         raise LibraryError(f"{folder} does not say which checkpoint made it; name it with --checkpoint")
-    clover = Clover.from_pretrained(checkpoint)
+    try:
+        clover = Clover.from_pretrained(checkpoint)
+    except CheckpointError as error:
+        hint = "" if options.checkpoint else "; the library was made with it: name its new place with --checkpoint"
+        raise CheckpointError(f"{error}{hint}") from error
     _note_cut(clover, options.query)
     library = open_library(folder, clover)
     hits = search(library, clover, options.query, options.num_results)

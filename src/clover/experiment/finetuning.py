@@ -16,7 +16,7 @@ from clover.data.loader import ClipReader
 from clover.data.shapes.corpus import read_questions
 from clover.errors import DataError
 from clover.experiment.configs import QuestionExperiment, StageConfig
-from clover.experiment.pieces import clip_reader, corpus_folder, run_stage
+from clover.experiment.pieces import cache_folder, clip_reader, corpus_folder, run_stage
 from clover.experiment.tasks import AnswerTask, Task
 from clover.files import write_text
 from clover.modeling.weights import load_strictly
@@ -170,7 +170,8 @@ def finetune_questions(
     rows = task.usable(questions)
     videos = list(dict.fromkeys(row.video for row in rows))
     inputs = clover.config.inputs
-    reader, skipped = clip_reader(experiment.data, inputs, videos, cache=corpus / ".cache", quiet=quiet)
+    cache = cache_folder(corpus, folder)
+    reader, skipped = clip_reader(experiment.data, inputs, videos, cache=cache, quiet=quiet)
     run = Finetuning(
         task=task,
         stage=experiment.training,

@@ -20,6 +20,7 @@ from clover.data.transforms import training_clip
 from clover.data.video import read_frames
 from clover.errors import ConfigError
 from clover.experiment.configs import DataConfig, StageConfig
+from clover.files import WriteError, check_writable
 from clover.objectives.pretraining import Losses
 from clover.pipeline import InputConfig
 from clover.training.checkpoint import TrainingState
@@ -40,6 +41,15 @@ def corpus_folder(data: DataConfig) -> Path:
     if not data.corpus:
         raise ConfigError("no corpus: give its folder with --data.corpus (clover corpus shapes DIR writes one)")
     return Path(data.corpus)
+
+
+def cache_folder(corpus: Path, run: Path) -> Path:
+    """Where tags and decoded frames are kept: beside the corpus, for all runs; where it is read-only, in the run."""
+    try:
+        check_writable(corpus / ".cache")
+    except WriteError:
+        return run / ".cache"
+    return corpus / ".cache"
 
 
 def captioned_videos(corpus: Path, split: str) -> list[CaptionedVideo]:

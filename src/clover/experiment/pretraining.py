@@ -15,7 +15,14 @@ from clover.data.shapes.corpus import read_labels
 from clover.data.tagging import TagCache
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig
-from clover.experiment.pieces import captioned_videos, clip_reader, corpus_folder, run_stage, tokenizer_for
+from clover.experiment.pieces import (
+    cache_folder,
+    captioned_videos,
+    clip_reader,
+    corpus_folder,
+    run_stage,
+    tokenizer_for,
+)
 from clover.modeling.initialise import initialise, new_model
 from clover.objectives.masked_words import focal_loss
 from clover.objectives.pretraining import Losses, pretraining_losses
@@ -45,13 +52,14 @@ class Pretraining:
         videos = captioned_videos(corpus, "train")
         captions = [caption for video in videos for caption in video.captions]
         self.tokenizer = tokenizer_for(experiment.data, captions)
-        self.tags = TagCache(corpus / ".cache" / "tags.sqlite", tagger=experiment.data.tagger)
+        cache = cache_folder(corpus, self.folder)
+        self.tags = TagCache(cache / "tags.sqlite", tagger=experiment.data.tagger)
         self.tags.fill(captions)
         self.reader, self.skipped = clip_reader(
             experiment.data,
             experiment.inputs,
             [video.video for video in videos],
-            cache=corpus / ".cache",
+            cache=cache,
             quiet=quiet,
         )
         self.videos = [video for video in videos if str(video.video) not in self.skipped]

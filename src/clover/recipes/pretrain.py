@@ -63,7 +63,7 @@ def shapes_paper() -> PretrainingExperiment:
 
 
 def base_size() -> PretrainingExperiment:
-    """Clover-Base with the paper's optimiser, for a corpus in the generated corpus' layout and a large GPU."""
+    """Clover-Base with the paper's optimiser, for a corpus in the generated corpus' layout."""
     return PretrainingExperiment(
         data=DataConfig(num_kept_frames=0, vocabulary_size=30_522),
         model=base(),

@@ -98,7 +98,8 @@ class ExactIndex:
         if fingerprint is not None and header["fingerprint"] != fingerprint:
             raise LibraryError(
                 f"{folder} was made by model {header['fingerprint']}, and this is model {fingerprint}: "
-                "their vectors cannot be compared; use the model that made it, or index again in another folder"
+                "their vectors cannot be compared; use the model that made it "
+                f"({header['details'].get('checkpoint')}), or index again in another folder"
             )
         index = cls(
             folder,

@@ -96,7 +96,9 @@ class Logbook:
             self._live = Live(console=console, refresh_per_second=4)
             self._live.start()
         elif not self._quiet:
-            print(f"{self._title}: {self._total_steps} steps of {self._batch_size}", file=sys.stderr, flush=True)
+            start = f", going on at step {self._first_step}" if self._first_step else ""
+            line = f"{self._title}: {self._total_steps} steps of {self._batch_size}{start}"
+            print(line, file=sys.stderr, flush=True)
         self._last_write = self._last_line = time.monotonic()
         return self
 

@@ -130,6 +130,8 @@ def write_layout(
     summary |= layout.summary(list(texts), media)
     write_text(folder / "corpus.json", json.dumps(summary, indent=2) + "\n")
     (folder / ".unfinished.json").unlink(missing_ok=True)
+    for left in folder.rglob(".*.part*"):  # of workers that were killed
+        left.unlink(missing_ok=True)
     return num_missing
 
 
