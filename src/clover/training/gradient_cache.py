@@ -87,7 +87,7 @@ def _embed(parts: Sequence[PretrainingBatch], forward: Forward) -> tuple[Embeddi
     """The embeddings of all parts as leaves, and the random state before each part.
 
     The graph is built, but what it would hold is let go at once: without gradients, attention and dropout may run
-    other kernels, which round otherwise and draw other random numbers, and autocast would keep weights without a graph.
+    other kernels, which round otherwise and draw other random numbers.
     """
     states, columns = [], []
     with saved_tensors_hooks(lambda _: None, _refuse):
