@@ -7,7 +7,7 @@ every machine. `ratio` is the largest batch whose peak with micro-batches fits i
 The peak is the larger of two: one micro-batch through the network, whatever the batch, and the objective on all
 embeddings, which grows with the square of the batch; beyond the batches of the table only the latter is measured.
 Times are of forward and backward, in turn with the plain step's where the memory of the machine holds it. On a GPU what
-is allocated at the peak, weights and all, is told too. The base size needs one, with 100 GB in float32.
+is allocated at the peak, weights and all, is told too. The base size is for a GPU.
 """
 
 from __future__ import annotations
