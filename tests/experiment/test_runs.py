@@ -27,6 +27,7 @@ from clover.modeling.sizes import tiny
 from clover.pipeline import Clover
 from clover.recipes.finetune import shapes_questions
 from clover.recipes.pretrain import RECIPES, shapes
+from clover.training.logbook import Logbook
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,49 @@ def test_resuming_nothing_or_something_else_is_refused(corpus, tmp_path):
         other.run(resume=True)
 
 
+def with_micro_batches(experiment, size):
+    return replace(experiment, training=replace(experiment.training, micro_batch_size=size))
+
+
+def rows_of(folder):
+    rows = [json.loads(line) for line in (folder / "pretraining" / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if not name.startswith("time_")} for row in rows]
+
+
+def test_micro_batches_change_memory_and_nothing_else(corpus, tmp_path):
+    """Without dropout, which draws other numbers for other sizes, every logged number is the plain run's."""
+    plain = shrunk(shapes(), corpus, num_steps=3)
+    plain = replace(plain, model=replace(plain.model, fused_dropout=0.0), ranking_ramp=(0.0, 0.0))
+    runs = {size: with_micro_batches(plain, size) for size in (0, 3, 8)}
+    for size, experiment in runs.items():
+        Pretraining(experiment, tmp_path / str(size), quiet=True).run()
+    expected = rows_of(tmp_path / "0")
+    assert rows_of(tmp_path / "8") == expected
+    for row, other in zip(rows_of(tmp_path / "3"), expected, strict=True):
+        assert row == pytest.approx(other, rel=1e-4)
+        assert row["masked_words"] > 0
+
+
+def test_micro_batches_resume_bit_identical(corpus, tmp_path, monkeypatch):
+    experiment = with_micro_batches(shrunk(shapes(), corpus, num_steps=4), 3)
+    whole = Pretraining(experiment, tmp_path / "whole", quiet=True).run()
+    write = Logbook.write
+
+    def stopped(self, step, values, **more):
+        if step == 3 and "video_alignment" in values:
+            raise KeyboardInterrupt
+        write(self, step, values, **more)
+
+    monkeypatch.setattr(Logbook, "write", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        Pretraining(experiment, tmp_path / "killed", quiet=True).run()
+    monkeypatch.undo()
+    resumed = Pretraining(experiment, tmp_path / "killed", quiet=True).run(resume=True)
+    ours, theirs = whole.network.state_dict(), resumed.network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "whole")
+
+
 def test_ramp():
     assert [ramp(step, 10, (0.2, 0.6)) for step in (0, 2, 4, 6, 9)] == pytest.approx([0, 0, 0.5, 1, 1])
     assert ramp(0, 10, (0.0, 0.0)) == 1.0
@@ -163,6 +207,9 @@ def test_ramp():
     [
         lambda: StageConfig(batch_size=0),
         lambda: StageConfig(num_steps=-1),
+        lambda: StageConfig(micro_batch_size=-1),
+        lambda: replace(shapes(), text_warm_start=StageConfig(micro_batch_size=8)),
+        lambda: replace(shapes_questions(), training=StageConfig(micro_batch_size=8)),
         lambda: replace(shapes(), ranking_ramp=(0.6, 0.5)),
         lambda: replace(shapes().inputs, num_frames=0),
         lambda: replace(shapes().inputs, burst_length=3),

@@ -64,6 +64,29 @@ def test_a_loss_that_is_no_number_changes_nothing():
     assert torch.equal(layer.weight, before)
 
 
+def test_gradients_in_place_are_stepped_from():
+    layers = [nn.Linear(3, 1, bias=False) for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    losses = [layer(torch.tensor([[3.0, 4.0, 0.0]])).sum() for layer in layers]
+    optimizers = [Optimizer(layer, OptimizerConfig(), num_steps=10) for layer in layers]
+    losses[1].backward()
+    norms = optimizers[0].update(losses[0], 1), optimizers[1].update_from_gradients(losses[1].detach(), 1)
+    assert norms[0] == norms[1] == pytest.approx(5.0)
+    assert torch.equal(layers[0].weight, layers[1].weight)
+    optimizers[1].clear()
+    assert layers[1].weight.grad is None
+
+
+@pytest.mark.parametrize(("loss", "gradient"), [(float("inf"), 1.0), (1.0, float("nan"))])
+def test_gradients_in_place_must_be_numbers_too(loss, gradient):
+    layer = nn.Linear(2, 1, bias=False)
+    before = layer.weight.clone()
+    layer.weight.grad = torch.full_like(layer.weight, gradient)
+    with pytest.raises(TrainingError, match="step 4"):
+        Optimizer(layer, OptimizerConfig(), num_steps=10).update_from_gradients(torch.tensor(loss), 4)
+    assert torch.equal(layer.weight, before)
+
+
 def test_no_steps_are_refused():
     with pytest.raises(ConfigError, match="at least 1"):
         Optimizer(nn.Linear(1, 1), OptimizerConfig(), num_steps=0)

@@ -39,12 +39,27 @@ class StageConfig:
     """Steps; 0 leaves the stage out."""
     batch_size: int = 64
     """Samples a step."""
+    micro_batch_size: int = 0
+    """Samples that go through the network together; 0 takes all of a step. Fewer need less memory, about a third more
+    time, and give the same gradients. For the pre-training itself only."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Learning rate and its schedule."""
 
     def __post_init__(self) -> None:
+        if self.micro_batch_size < 0:
+            raise ConfigError(
+                f"micro_batch_size is {self.micro_batch_size}; give 1 or more samples, or 0 for all of them"
+            )
         if self.num_steps < 0 or self.batch_size < 1:
             raise ConfigError(f"{self.num_steps} steps of {self.batch_size} samples: give 0 or more steps of 1 or more")
+
+
+def _refuse_micro_batches(stage: StageConfig, name: str) -> None:
+    if stage.micro_batch_size:
+        raise ConfigError(
+            f"{name}.micro_batch_size is {stage.micro_batch_size}; only the pre-training itself is cut into "
+            f"micro-batches, so give a smaller --{name.replace('_', '-')}.batch-size here"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +96,8 @@ class PretrainingExperiment:
     def __post_init__(self) -> None:
         if not 0 <= self.ranking_ramp[0] <= self.ranking_ramp[1]:
             raise ConfigError(f"ranking_ramp is {self.ranking_ramp}; it must begin at 0 or later and not end before")
+        for name in ("video_warm_start", "text_warm_start"):
+            _refuse_micro_batches(getattr(self, name), name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +119,9 @@ class QuestionExperiment:
     """Seed of everything random."""
     save_every: int = 200
     """Steps between two saved states, from which a run resumes."""
+
+    def __post_init__(self) -> None:
+        _refuse_micro_batches(self.training, "training")
 
 
 @dataclass(frozen=True, kw_only=True)

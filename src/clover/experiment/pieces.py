@@ -113,6 +113,7 @@ def run_stage(
     items: Sequence[ItemT],
     make_batch: Callable[[Sequence[ItemT], np.random.Generator], BatchT],
     losses: Callable[[BatchT, int], Losses],
+    leaves_gradients: bool = False,
     seed: int,
     save_every: int,
     resume: bool,
@@ -131,6 +132,7 @@ def run_stage(
         items: Samples.
         make_batch: Samples and randomness to a batch.
         losses: Batch and step to losses.
+        leaves_gradients: Whether it adds the gradients to the weights' itself.
         seed: Of the order of the samples and everything random.
         save_every: Steps between two saved states.
         resume: Go on from the saved state; a stage without one starts from the beginning.
@@ -156,6 +158,7 @@ def run_stage(
     ) as logbook:
         training = Training(
             losses=losses,
+            leaves_gradients=leaves_gradients,
             optimizer=optimizer,
             logbook=logbook,
             state=state,

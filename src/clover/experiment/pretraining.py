@@ -24,10 +24,12 @@ from clover.experiment.pieces import (
     tokenizer_for,
 )
 from clover.modeling.initialise import initialise, new_model
+from clover.modeling.model import PretrainingOutput
 from clover.objectives.masked_words import focal_loss
 from clover.objectives.pretraining import Losses, pretraining_losses
 from clover.objectives.warm_start import label_loss
 from clover.pipeline import Clover, CloverConfig
+from clover.training.gradient_cache import cached_gradients
 from clover.types import IGNORED
 
 
@@ -110,29 +112,37 @@ class Pretraining:
         )
 
     def _pretrain(self, resume: bool) -> None:
+        stage, objective = self.experiment.training, self.experiment.objective
+        has_cache = 0 < stage.micro_batch_size < stage.batch_size
+
         def losses(batch: PretrainingBatch, step: int) -> Losses:
-            is_masked_word = batch.targets != IGNORED
-            output = self.network.pretraining_output(
-                batch.clip,
-                batch.is_masked_cell,
-                batch.token_ids,
-                batch.masked_token_ids,
-                batch.is_token,
-                is_masked_word,
-            )
-            scale = ramp(step, self.experiment.training.num_steps, self.experiment.ranking_ramp)
-            return pretraining_losses(
-                output, batch.targets[is_masked_word], self.experiment.objective, ranking_scale=scale
-            )
+            scale = ramp(step, stage.num_steps, self.experiment.ranking_ramp)
+            if has_cache:
+                return cached_gradients(
+                    batch, self._forward, objective, micro_batch_size=stage.micro_batch_size, ranking_scale=scale
+                )
+            masked_words = batch.targets[batch.targets != IGNORED]
+            return pretraining_losses(self._forward(batch), masked_words, objective, ranking_scale=scale)
 
         self._stage(
             "pretraining",
             "pre-training",
-            self.experiment.training,
+            stage,
             self.network,
             self.collator(),
             losses,
             resume,
+            leaves_gradients=has_cache,
+        )
+
+    def _forward(self, batch: PretrainingBatch) -> PretrainingOutput:
+        return self.network.pretraining_output(
+            batch.clip,
+            batch.is_masked_cell,
+            batch.token_ids,
+            batch.masked_token_ids,
+            batch.is_token,
+            batch.targets != IGNORED,
         )
 
     def _warm_start_video(self, resume: bool) -> None:
@@ -182,7 +192,7 @@ class Pretraining:
         module = nn.ModuleList([self.network.text_encoder, self.network.masked_word_head])
         self._stage("text_warm_start", "warm start: text encoder", stage, module, blind, losses, resume)
 
-    def _stage(self, name, title, stage: StageConfig, module, make_batch, losses, resume: bool) -> None:  # type: ignore[no-untyped-def]
+    def _stage(self, name, title, stage: StageConfig, module, make_batch, losses, resume: bool, **more) -> None:  # type: ignore[no-untyped-def]
         run_stage(
             folder=self.folder / name,
             title=title,
@@ -197,4 +207,5 @@ class Pretraining:
             resume=resume,
             tensorboard=self.experiment.tensorboard,
             quiet=self.quiet,
+            **more,
         )

@@ -17,8 +17,8 @@ from torch import Tensor
 def similarities(
     rows: Float[Tensor, "b d"], columns: Float[Tensor, "b2 d"], temperature: float
 ) -> Float[Tensor, "b b2"]:
-    """Cosine of every row with every column, divided by the temperature; in float32 whatever comes in."""
-    normalised = [F.normalize(part.float(), dim=-1, eps=1e-8) for part in (rows, columns)]
+    """Cosine of every row with every column, divided by the temperature; in float32, or wider if that comes in."""
+    normalised = [_unit(part) for part in (rows, columns)]
     return normalised[0] @ normalised[1].T / temperature
 
 
@@ -79,10 +79,15 @@ def ranking(
     """
 
     def closeness(other: Tensor) -> Tensor:
-        normalised = [F.normalize(part.float(), dim=-1, eps=1e-8) for part in (anchor, other)]
+        normalised = [_unit(part) for part in (anchor, other)]
         return (normalised[0] * normalised[1]).sum(dim=-1) / temperature
 
     return F.relu(margin - closeness(complete) + closeness(masked))
+
+
+def _unit(embeddings: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    wide = torch.promote_types(embeddings.dtype, torch.float32)
+    return F.normalize(embeddings.to(wide), dim=-1, eps=1e-8)
 
 
 def _cross_entropy_with_diagonal(scores: Float[Tensor, "b b"]) -> Float[Tensor, " b"]:

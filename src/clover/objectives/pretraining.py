@@ -42,6 +42,19 @@ class PretrainingObjectiveConfig:
         if self.temperature <= 0:
             raise ConfigError(f"temperature is {self.temperature}; it must be above 0")
 
+    @property
+    def compares_embeddings(self) -> bool:
+        """Whether any term looks at the embeddings of a batch together."""
+        return self.alignment != "none" or self.ranking_weight != 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedTerm:
+    """One term before weighting, and its weight in the sum."""
+
+    value: Float[Tensor, ""]
+    weight: float
+
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
@@ -69,25 +82,60 @@ def pretraining_losses(
     Raises:
         ConfigError: no term has a weight above 0.
     """
-    terms: dict[str, Tensor] = {}
-    weights: dict[str, float] = {}
+    terms = embedding_terms(output.embeddings, config, ranking_scale=ranking_scale)
+    return weighted_sum(terms | word_terms(output.word_scores, masked_words, config))
+
+
+def embedding_terms(
+    embeddings: Embeddings, config: PretrainingObjectiveConfig, *, ranking_scale: float = 1.0
+) -> dict[str, WeightedTerm]:
+    """Alignment and ranking: the terms that compare the samples' embeddings; empty where neither has a weight."""
+    terms: dict[str, WeightedTerm] = {}
     if config.alignment == "tri-modal":
-        terms |= _tri_modal_alignment(output.embeddings, config)
-        weights |= dict.fromkeys(("video_alignment", "text_alignment"), config.alignment_weight)
+        terms |= _weighted(_tri_modal_alignment(embeddings, config), config.alignment_weight)
     elif config.alignment == "pair-wise":
-        embeddings = output.embeddings
-        terms["pair_alignment"] = contrastive.symmetric_info_nce(embeddings.video, embeddings.text, config.temperature)
-        weights["pair_alignment"] = config.alignment_weight
+        pair = contrastive.symmetric_info_nce(embeddings.video, embeddings.text, config.temperature)
+        terms |= _weighted({"pair_alignment": pair}, config.alignment_weight)
     if config.ranking_weight:
-        terms |= _ranking(output.embeddings, config)
-        weights |= dict.fromkeys(("text_ranking", "video_ranking"), config.ranking_weight * ranking_scale)
-    if config.masked_word_weight:
-        terms["masked_words"] = focal_loss(output.word_scores, masked_words, config.focal_gamma)
-        weights["masked_words"] = config.masked_word_weight
+        terms |= _weighted(_ranking(embeddings, config), config.ranking_weight * ranking_scale)
+    return terms
+
+
+def word_terms(
+    word_scores: Float[Tensor, "masked vocabulary"],
+    masked_words: Int[Tensor, " masked"],
+    config: PretrainingObjectiveConfig,
+    *,
+    num_places: int | None = None,
+) -> dict[str, WeightedTerm]:
+    """Masked words, place by place; empty where they have no weight.
+
+    Args:
+        word_scores: Scores at the masked places.
+        masked_words: The right word pieces there.
+        config: Weights and constants.
+        num_places: Masked places of the whole batch where these are only some of them; see `focal_loss`.
+    """
+    if not config.masked_word_weight:
+        return {}
+    loss = focal_loss(word_scores, masked_words, config.focal_gamma, num_places=num_places)
+    return _weighted({"masked_words": loss}, config.masked_word_weight)
+
+
+def weighted_sum(terms: dict[str, WeightedTerm]) -> Losses:
+    """Named terms and their sum.
+
+    Raises:
+        ConfigError: there is no term.
+    """
     if not terms:
         raise ConfigError("the objective has no term with a weight above 0")
-    total = torch.stack([terms[name] * weights[name] for name in terms]).sum()
-    return Losses(terms=terms, total=total)
+    total = torch.stack([term.value * term.weight for term in terms.values()]).sum()
+    return Losses(terms={name: term.value for name, term in terms.items()}, total=total)
+
+
+def _weighted(values: dict[str, Tensor], weight: float) -> dict[str, WeightedTerm]:
+    return {name: WeightedTerm(value=value, weight=weight) for name, value in values.items()}
 
 
 def _tri_modal_alignment(embeddings: Embeddings, config: PretrainingObjectiveConfig) -> dict[str, Tensor]:

@@ -36,6 +36,8 @@ class Training(Generic[BatchT]):
 
     losses: Callable[[BatchT, int], Losses]
     """Batch and step to losses; calls the network."""
+    leaves_gradients: bool = False
+    """Whether `losses` itself adds the gradients to the weights' and gives numbers without a graph."""
     optimizer: Optimizer
     logbook: Logbook
     state: TrainingState | None = None
@@ -46,9 +48,12 @@ class Training(Generic[BatchT]):
     def run(self, batches: Iterable[BatchT], *, first_step: int = 0) -> None:
         """Train until the batches end."""
         for step, (batch, waiting_seconds) in enumerate(_timed(batches), start=first_step):
+            if self.leaves_gradients:
+                self.optimizer.clear()
             losses = self.losses(batch, step)
             rate = self.optimizer.learning_rate(step)
-            norm = self.optimizer.update(losses.total, step)
+            update = self.optimizer.update_from_gradients if self.leaves_gradients else self.optimizer.update
+            norm = update(losses.total, step)
             values = {name: loss.item() for name, loss in losses.terms.items()}
             values |= {"total": losses.total.item(), "gradient_norm": norm}
             self.logbook.write(step, values, learning_rate=rate, waiting_seconds=waiting_seconds)

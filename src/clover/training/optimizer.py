@@ -112,8 +112,18 @@ class Optimizer:
         """
         if not math.isfinite(loss.item()):
             raise TrainingError(f"the loss of step {step} is {loss.item()}; {_REMEDY}")
-        self.adam.zero_grad(set_to_none=True)
+        self.clear()
         loss.backward()
+        return self.update_from_gradients(loss, step)
+
+    def clear(self) -> None:
+        """Forget the gradients of the step before."""
+        self.adam.zero_grad(set_to_none=True)
+
+    def update_from_gradients(self, loss: torch.Tensor, step: int) -> float:
+        """One step from gradients that are in place already; otherwise like `update`."""
+        if not math.isfinite(loss.item()):
+            raise TrainingError(f"the loss of step {step} is {loss.item()}; {_REMEDY}")
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_norm)
         if not math.isfinite(norm.item()):
             raise TrainingError(f"the gradient of step {step} has norm {norm.item()}; {_REMEDY}")
