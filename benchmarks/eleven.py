@@ -11,6 +11,7 @@ not done again; `--quick` only shows that it runs.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -41,6 +42,7 @@ KEPT = (
     "interval",
     "chance",
     "shuffled_frames",
+    "shuffled_loss",
     "single_frame",
     "num_queries",
     "protocol",
@@ -65,11 +67,17 @@ def run(name: str, folder: Path, checkpoint: Path, *, quick: bool) -> dict[str, 
     num_videos = 120 if quick else 6000 if name in RARE else 2500
     data, out, result = folder / FORMATS[name], folder / name, folder / name / "result.json"
     places = ("--annotations", data / "annotations", "--videos", data / "videos")
-    if not result.is_file():
+    made_by = {
+        "checkpoint": hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest(),
+        "quick": quick,
+    }
+    stamp = out / "made_by.json"
+    if not result.is_file() or not stamp.is_file() or json.loads(stamp.read_text()) != made_by:
         clover("corpus", "shapes", data, "--format", FORMATS[name], "--num-videos", num_videos)
         limits = ("--max-steps", 4, "--batch-size", 8) if quick else ("--max-steps", 500 if name in RARE else 350)
         clover("finetune", name, "--checkpoint", checkpoint, *places, "--out", out, *limits, "--overwrite")
         clover("evaluate", name, out / "checkpoint", *places, "--baselines", "--json", "--out", result)
+        stamp.write_text(json.dumps(made_by))
     plain = json.loads(result.read_text())
     return {key: plain[key] for key in KEPT}
 
@@ -100,6 +108,9 @@ def main() -> None:
     print(f"{(time.monotonic() - start) / 60:.0f} minutes on {device_name()}")
     if options.save:
         path = RESULTS / "eleven.json"
+        there = json.loads(path.read_text()) if path.is_file() else []
+        made = {row["benchmark"]: row for row in [*there, *rows]}
+        rows = [made[name] for name in FORMATS if name in made]
         aside = path.with_suffix(".part")
         aside.write_text(json.dumps(rows, indent=2) + "\n")
         aside.replace(path)

@@ -269,15 +269,242 @@ def test_the_table_says_what_is_needed():
     assert run("benchmarks", "tgif")[0] == 2
 
 
-def test_recipes_are_the_published_rows(checkpoint):
-    """A few numbers of the authors' configs, and the rule that a recipe follows the network's size."""
-    action = published(BENCHMARKS["tgif-action"])
-    assert action.inputs.num_frames * action.inputs.num_views == 32
-    assert (action.inputs.burst_length, action.inputs.burst_interval) == (4, 3)
-    assert (action.optimizer.learning_rate, action.optimizer.head_rate_factor) == (5e-6, 10.0)
-    retrieval = published(BENCHMARKS["msrvtt-retrieval"])
-    assert (retrieval.training_frames, retrieval.inputs.num_frames, retrieval.batch_size) == (12, 32, 128)
-    assert retrieval.inputs.frames.flip_probability == 0.5
-    assert retrieval.optimizer.stepping == "epoch"
+# rate, decay, batch, epochs, warm-up epochs, start, stepping, norm, head rate, training frames, test frames, views,
+# training fit, test fit, flip, training length, test length, answers: the authors' configs, row by row
+PUBLISHED = {
+    "msrvtt-retrieval": (
+        1.2e-5,
+        0.01,
+        128,
+        100,
+        10,
+        1e-3,
+        "epoch",
+        5,
+        1,
+        12,
+        32,
+        1,
+        "random_crop",
+        "center_crop",
+        0.5,
+        30,
+        25,
+        0,
+    ),
+    "didemo-retrieval": (
+        1.2e-5,
+        0.01,
+        256,
+        50,
+        5,
+        1e-3,
+        "epoch",
+        5,
+        1,
+        8,
+        32,
+        1,
+        "random_crop",
+        "center_crop",
+        0,
+        50,
+        64,
+        0,
+    ),
+    "lsmdc-retrieval": (
+        1.2e-5,
+        0.01,
+        256,
+        50,
+        5,
+        1e-3,
+        "epoch",
+        5,
+        1,
+        8,
+        32,
+        1,
+        "random_crop",
+        "center_crop",
+        0,
+        40,
+        40,
+        0,
+    ),
+    "tgif-action": (5e-6, 0.01, 128, 100, 10, 1e-4, "epoch", 50, 10, 8, 8, 4, "random_crop", "square", 0, 100, 100, 0),
+    "tgif-transition": (
+        5e-6,
+        0.01,
+        128,
+        50,
+        5,
+        1e-4,
+        "epoch",
+        50,
+        10,
+        8,
+        8,
+        4,
+        "random_crop",
+        "square",
+        0,
+        100,
+        100,
+        0,
+    ),
+    "msrvtt-mc": (1.2e-5, 0.01, 16, 100, 10, 1e-3, "epoch", 5, 1, 8, 32, 1, "random_crop", "center_crop", 0, 30, 30, 0),
+    "lsmdc-mc": (1.2e-5, 0.01, 128, 20, 2, 1e-4, "iteration", 50, 10, 8, 8, 1, "random_crop", "square", 0, 256, 256, 0),
+    "tgif-frame": (
+        1.2e-5,
+        0.01,
+        128,
+        20,
+        2,
+        1e-4,
+        "iteration",
+        50,
+        10,
+        8,
+        8,
+        1,
+        "random_crop",
+        "center_crop",
+        0,
+        40,
+        40,
+        1540,
+    ),
+    "msrvtt-qa": (1.2e-5, 0.001, 256, 20, 2, 1e-4, "epoch", 50, 10, 8, 8, 1, "random_crop", "square", 0, 40, 40, 1500),
+    "msvd-qa": (1.2e-5, 0.01, 128, 40, 4, 1e-4, "iteration", 50, 10, 8, 8, 1, "square", "square", 0, 40, 40, 1000),
+    "lsmdc-fib": (
+        1.2e-5,
+        0.01,
+        128,
+        20,
+        2,
+        1e-4,
+        "iteration",
+        50,
+        10,
+        8,
+        8,
+        1,
+        "random_crop",
+        "square",
+        0,
+        200,
+        200,
+        908,
+    ),
+}
+DROPOUT = {"tgif-frame": 0.1, "msrvtt-qa": 0.1}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_recipes_are_the_published_rows(name):
+    made = published(BENCHMARKS[name])
+    optimizer, inputs = made.optimizer, made.inputs
+    assert (
+        optimizer.learning_rate,
+        optimizer.weight_decay,
+        made.batch_size,
+        made.num_epochs,
+        round(optimizer.warmup_share * made.num_epochs),
+        optimizer.warmup_start,
+        optimizer.stepping,
+        optimizer.gradient_norm,
+        optimizer.head_rate_factor,
+        made.training_frames,
+        inputs.num_frames,
+        inputs.num_views,
+        inputs.frames.training_fit,
+        inputs.frames.test_fit,
+        inputs.frames.flip_probability,
+        made.training_text_length,
+        inputs.max_text_length,
+        BENCHMARKS[name].num_answers,
+    ) == PUBLISHED[name]
+    assert made.batch_size == made.reference_batch_size
+    assert inputs.lists_options
+    if BENCHMARKS[name].family != "retrieval" and name != "msrvtt-mc":
+        assert made.dropout == DROPOUT.get(name, 0.5)
+
+
+def test_a_recipe_follows_the_networks_size(checkpoint):
     clover = Clover.from_pretrained(checkpoint)
-    assert recipe_for(BENCHMARKS["tgif-action"], clover).inputs.num_frames == clover.config.inputs.num_frames
+    made = recipe_for(BENCHMARKS["tgif-action"], clover)
+    assert made.inputs.num_frames == clover.config.inputs.num_frames
+    assert not made.inputs.lists_options
+
+
+def test_zero_shot_is_not_believed_of_a_fine_tuned_checkpoint(checkpoint, corpus, tmp_path):
+    folder, out = corpus("msrvtt"), tmp_path / "run"
+    finetune("msrvtt-retrieval", checkpoint, folder, out)
+    status, _, errors = run("evaluate", "msrvtt-retrieval", out / "checkpoint", *places(folder), "--zero-shot")
+    assert status == 2
+    assert "its result is not zero-shot" in errors[-1]
+    assert not (out / "result.json").exists()
+
+
+def test_test_videos_that_a_checkpoint_was_trained_on_are_named(checkpoint, corpus, tmp_path):
+    """MSR-VTT's training list holds test videos of another benchmark on the same clips."""
+    folder, out = corpus("msrvtt-mc"), tmp_path / "run"
+    finetune("msrvtt-mc", checkpoint, folder, out)
+    notes = json.loads((out / "run.json").read_text())
+    rows = (folder / "annotations/MSR_MC_test.csv").read_text().splitlines()[1:]
+    notes["training_videos"] += [row.split("\t")[1].replace("msr", "video") for row in rows[:2]]
+    (out / "run.json").write_text(json.dumps(notes))
+    run("evaluate", "msrvtt-mc", out / "checkpoint", *places(folder))
+    remarks = json.loads((out / "result.json").read_text())["remarks"]
+    assert any(line.startswith("SEEN IN TRAINING: 2 of these") for line in remarks)
+
+
+def test_msrvtt_choices_by_fusion(checkpoint, corpus, tmp_path):
+    folder, out = corpus("msrvtt-mc"), tmp_path / "run"
+    status, _, errors = finetune("msrvtt-mc", checkpoint, folder, out, "--by-fusion")
+    assert status == 0, errors
+    status, output, errors = run("evaluate", "msrvtt-mc", out / "checkpoint", *places(folder), "--by-fusion")
+    assert status == 0, errors
+    assert "by fusion" in output
+    assert (out / "result-by-fusion.json").is_file()
+    assert not (out / "result.json").exists()
+
+
+def test_a_new_run_takes_old_results_away(checkpoint, corpus, tmp_path):
+    folder, out = corpus("msrvtt-qa"), tmp_path / "run"
+    finetune("msrvtt-qa", checkpoint, folder, out)
+    run("evaluate", "msrvtt-qa", out / "checkpoint", *places(folder))
+    assert (out / "result.json").is_file()
+    finetune("msrvtt-qa", checkpoint, folder, out, "--overwrite")
+    assert not (out / "result.json").exists()
+
+
+def test_what_the_publishers_own_file_lacks_does_not_make_a_result_incomplete(checkpoint, corpus, tmp_path):
+    folder, out = tmp_path / "copy", tmp_path / "run"
+    shutil.copytree(corpus("lsmdc-fib"), folder)
+    finetune("lsmdc-fib", checkpoint, folder, out)
+    path = folder / "annotations/LSMDC16_annos_test_FIB.csv"
+    lines = path.read_text().splitlines()
+    fields = lines[0].split("\t")
+    lines.append("\t".join([*fields[:-1], "NOTHINGTOBLANK"]))
+    path.write_text("\n".join(lines) + "\n")
+    result = json.loads(run("evaluate", "lsmdc-fib", out / "checkpoint", *places(folder), "--json")[1])
+    assert result["is_complete"]
+    assert result["num_queries"] == len(lines)
+    lines[1] = "\t".join(lines[1].split("\t")[:4])
+    path.write_text("\n".join(lines) + "\n")
+    result = json.loads(run("evaluate", "lsmdc-fib", out / "checkpoint", *places(folder), "--json")[1])
+    assert not result["is_complete"]
+    assert result["num_queries"] == len(lines)
+
+
+def test_resuming_with_other_rows_is_refused(checkpoint, corpus, tmp_path):
+    folder, out = tmp_path / "copy", tmp_path / "run"
+    shutil.copytree(corpus("msrvtt-qa"), folder)
+    assert finetune("msrvtt-qa", checkpoint, folder, out)[0] == 0
+    questions = json.loads((folder / "annotations/train_qa.json").read_text())
+    (folder / "annotations/train_qa.json").write_text(json.dumps(questions[:-3]))
+    status, _, errors = finetune("msrvtt-qa", checkpoint, folder, out, "--resume")
+    assert status == 2
+    assert "other settings" in errors[-1]

@@ -45,6 +45,9 @@ class InputConfig:
     """Frames to clip."""
     max_text_length: int = 30
     """Longest caption or question in word pieces, [CLS] and [SEP] included."""
+    lists_options: bool = True
+    """Show all options of a multiple-choice question in the text of each, as published; without, the question and the
+    option alone, which small models learn many times faster."""
     num_views: int = 1
     """Clips of ``num_frames`` that a video is seen by; their tokens are averaged (4 in the published TGIF tests)."""
     burst_length: int = 1

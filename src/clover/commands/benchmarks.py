@@ -25,7 +25,7 @@ from clover.experiment.benchmarks import finetune_benchmark
 from clover.experiment.configs import BenchmarkExperiment
 from clover.files import write_text
 from clover.pipeline import Clover
-from clover.recipes.benchmarks import evaluation_inputs, published, recipe_for, small
+from clover.recipes.benchmarks import has_published_size, published, small, zero_shot_inputs
 from clover.training.logbook import progress
 
 Recipe = Literal["auto", "published", "small"]
@@ -81,9 +81,9 @@ def finetune_on(name: str, arguments: Sequence[str]) -> None:
     row = benchmark(name)
     checkpoint, recipe = _given(arguments, "--checkpoint"), _given(arguments, "--recipe") or "auto"
     clover = Clover.from_pretrained(checkpoint) if checkpoint else None
-    experiment = published(row)
-    if clover is not None and recipe != "published":
-        experiment = small(row, clover) if recipe == "small" else recipe_for(row, clover)
+    if recipe == "auto":
+        recipe = "published" if clover is None or has_published_size(clover) else "small"
+    experiment = published(row) if clover is None or recipe == "published" else small(row, clover)
     options = parse(
         FinetuneBenchmarkOptions,
         arguments,
@@ -95,8 +95,11 @@ def finetune_on(name: str, arguments: Sequence[str]) -> None:
     out = Path(options.out)
     refuse_to_overwrite(out, resume=options.resume, overwrite=options.overwrite)
     keep_freed_memory()
+    print(f"recipe: {recipe}")
+    for stale in out.glob("result*.json"):  # of the checkpoint that is now replaced
+        stale.unlink()
     done = finetune_benchmark(clover, row, options.experiment, out, resume=options.resume)
-    run = {"benchmark": name, "select_on": options.experiment.select_on, "experiment": to_plain(options.experiment)}
+    run = {**done.notes, "recipe": recipe, "experiment": to_plain(options.experiment)}
     write_text(out / "run.json", json.dumps(run, indent=2) + "\n")
     for line in done.remarks:
         print(f"note: {line}")
@@ -148,11 +151,10 @@ def evaluate_on(name: str, arguments: Sequence[str]) -> None:
     options = parse(EvaluateBenchmarkOptions, arguments, command=f"evaluate {name}")
     clover = Clover.from_pretrained(options.checkpoint)
     if options.zero_shot:
-        clover = clover.with_inputs(evaluation_inputs(row, clover))
+        clover = clover.with_inputs(zero_shot_inputs(row, clover))
     data = BenchmarkData(row, Path(options.annotations), Path(options.videos), options.missing)
     run_file = Path(options.checkpoint).parent / "run.json"
     run = json.loads(run_file.read_text(encoding="utf-8")) if run_file.is_file() else {}
-    is_own = run.get("benchmark") == name
     with progress("evaluating", quiet=options.json) as report:
         result, predictions = evaluate_benchmark(
             clover,
@@ -160,11 +162,11 @@ def evaluate_on(name: str, arguments: Sequence[str]) -> None:
             is_zero_shot=options.zero_shot,
             by_fusion=options.by_fusion,
             with_baselines=options.baselines,
-            selected_on=run["select_on"] if is_own else "unknown",
+            run=run,
             progress=report,
         )
     plain = asdict(result)
-    target = options.out or (str(run_file.with_name("result.json")) if is_own else "")
+    target = options.out or (str(run_file.with_name(_result_name(options))) if run.get("benchmark") == name else "")
     if target:
         write_text(Path(target), json.dumps(plain, indent=2) + "\n")
     if options.predictions:
@@ -176,6 +178,12 @@ def evaluate_on(name: str, arguments: Sequence[str]) -> None:
     for path in (target, options.predictions):
         if path:
             print(f"wrote {path}")
+
+
+def _result_name(options: EvaluateBenchmarkOptions) -> str:
+    """A result of another policy or way of choosing does not take the place of the main one."""
+    words = [options.missing] * (options.missing != "error") + ["by-fusion"] * options.by_fusion
+    return "-".join(["result", *words]) + ".json"
 
 
 def _show(row: Benchmark, result: BenchmarkResult) -> None:
@@ -196,6 +204,9 @@ def _show(row: Benchmark, result: BenchmarkResult) -> None:
         if baseline is not None:
             table.add_row(f"{result.metric.replace('_', ' ')}, {name.replace('_', ' ')}", f"{baseline:.1f} %", "")
     Console().print(table)
+    if result.shuffled_loss is not None:
+        low, high = result.shuffled_loss
+        print(f"shuffling the frames costs {low:.1f} to {high:.1f} points (95 % interval)")
     print(result.protocol)
     print(f"checkpoint chosen on: {result.selected_on}")
     if not result.is_complete:

@@ -253,13 +253,21 @@ class QuestionCollator(ClipCollator):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
 class ChoiceCollator(ClipCollator):
     """Multiple-choice rows to a batch."""
+
+    lists_options: bool = True
+    """See `clover.data.text.choice_texts`."""
 
     def __call__(self, items: Sequence[MultiChoice], generator: np.random.Generator | None) -> ChoiceBatch:
         """Read, compose one text per option, and encode."""
         kept, clip = self.clips(items, generator)
-        texts = [text for item in kept for text in choice_texts(item.question, item.options)]
+        texts = [
+            text
+            for item in kept
+            for text in choice_texts(item.question, item.options, lists_options=self.lists_options)
+        ]
         encoded = self.tokenizer.encode(texts, max_length=self.max_text_length)
         shape = (len(kept), -1)
         return ChoiceBatch(

@@ -238,11 +238,14 @@ class Tokenizer:
         return ids[kept], encoding.offsets[kept]
 
 
-def choice_texts(question: str, options: Sequence[str]) -> list[str]:
+def choice_texts(question: str, options: Sequence[str], *, lists_options: bool = True) -> list[str]:
     """Write a multiple-choice question as one text per option (published run).
 
-    Every option is shown in every text; with an empty question the texts start with a space.
+    Every option is shown in every text, unless ``lists_options`` is False; with an empty question the texts start
+    with a space.
     """
+    if not lists_options:
+        return [f"{question} {option}".strip() for option in options]
     shown = f"{question} Options: {' '.join(options)} Answer: "
     return [shown + option for option in options]
 

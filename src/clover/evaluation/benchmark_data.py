@@ -9,13 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from clover.data.annotations.media import Located, MediaIndex, MissingMedia, locate
+from clover.data.annotations.media import Located, MediaIndex, MissingMedia, locate, media_stem
 from clover.data.annotations.problems import Problems
 from clover.errors import ConfigError, DataError
 from clover.evaluation.benchmarks import Benchmark
 
 Role = Literal["train", "validation", "test"]
 """What a split is used for; the publishers name their splits in their own ways."""
+
+_NOT_QUESTIONS = ("youtube_mapping.txt",)
+"""Files whose rows are no questions."""
 
 _ANNOTATION_SUFFIXES = {".csv", ".json", ".jsonl", ".tsv", ".txt"}
 
@@ -31,7 +34,9 @@ class Split:
     num_published: int
     """Rows that the published files have; 0 where that is not known."""
     num_unusable: int
-    """Rows that could not be read; an evaluation of answers counts them as wrong."""
+    """Rows of questions that could not be read; an evaluation of answers counts them as wrong."""
+    num_damaged: int
+    """Rows that could not be read although the publisher's file has them whole."""
     num_missing: int
     """Rows without media."""
     remarks: tuple[str, ...]
@@ -40,7 +45,7 @@ class Split:
     @property
     def is_complete(self) -> bool:
         """Every row of the file is there with its media."""
-        return not self.num_unusable and not self.num_missing
+        return not self.num_damaged and not self.num_missing
 
 
 @dataclass(frozen=True)
@@ -118,10 +123,27 @@ class BenchmarkData:
             name=name or self.split_name(role),
             records=located.records,
             num_published=self.benchmark.counts.get(role, 0) if not name else 0,
-            num_unusable=len(problems),
+            num_unusable=sum(problem.file.name not in _NOT_QUESTIONS for problem in problems),
+            num_damaged=sum(not problem.is_published for problem in problems),
             num_missing=len(located.missing),
             remarks=(*problems.notes, *problems.summary(), *located.summary()),
         )
+
+    def stems(self, role: Role, name: str = "") -> list[str]:
+        """Names of the videos of a split, without folder and ending, sorted."""
+        rows, _ = self.read(role, name)
+        return sorted({media_stem(record.video.name) for record in rows})
+
+    def training_answers(self) -> list[str]:
+        """The answers of the training split, whether their media are here or not.
+
+        Raises:
+            DataError: the training split is missing or empty.
+        """
+        rows, _ = self.read("train")
+        if not rows:
+            raise DataError(f"{self.annotations}: the train split of {self.benchmark.title} is empty")
+        return [record.answer for record in rows]
 
 
 def _checksum(path: Path) -> str:
@@ -133,7 +155,12 @@ def _checksum(path: Path) -> str:
 
 
 def count_remark(split: Split, num_rows: int) -> str | None:
-    """A line where a split has another size than the published one; such results do not compare."""
+    """A line where a split has another size than the published one; such results do not compare.
+
+    Args:
+        split: The split.
+        num_rows: Its rows, those that could not be read included.
+    """
     if not split.num_published or num_rows == split.num_published:
         return None
     return f"{num_rows:,} rows in {split.name}; the published split has {split.num_published:,}"

@@ -38,6 +38,8 @@ class PublishedInputs:
     flip_probability: float = 0.0
     training_text_length: int
     test_text_length: int
+    zero_shot_text_length: int = 0
+    """Where the zero-shot test reads texts of another length than the fine-tuned one; 0 where it does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +160,7 @@ _ROWS = (
             flip_probability=0.5,
             training_text_length=30,
             test_text_length=25,
+            zero_shot_text_length=30,
         ),
         recipe=_retrieval_recipe(128, 100),
         published=_figures(40.5, 69.8, 79.4, 2.0),

@@ -96,7 +96,7 @@ def _read(data: BenchmarkData, role: Role, found: Found) -> list[Any] | None:
     for note in problems.notes:
         found.add(_SLIGHT, note)
     for problem in problems:
-        found.add(f"rows left out, {problem.kind}", str(problem))
+        found.add(_SLIGHT if problem.is_published else f"rows left out, {problem.kind}", str(problem))
     published = row.counts.get(role)
     num_videos = len({record.video for record in rows})
     line = f"{role:10} {len(rows):>8,} rows, {num_videos:>7,} videos"

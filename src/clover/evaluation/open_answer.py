@@ -64,7 +64,7 @@ def evaluate_questions(
     return QuestionResult(
         num_questions=len(rows),
         accuracy=100 * float(right.mean()),
-        interval=accuracy_interval(right),
+        interval=mean_interval(right.astype(np.float64), [row.video for row in rows]),
         most_frequent_answer=100 * float(np.mean([row.answer == frequent for row in rows])),
         question_only=100 * float(blind.mean()),
         by_type={name: 100 * float(right[chosen].mean()) for name, chosen in of_type.items()},
@@ -72,8 +72,20 @@ def evaluate_questions(
     )
 
 
-def accuracy_interval(right: np.ndarray, num_draws: int = 1000) -> tuple[float, float]:
-    """95 % bootstrap interval of the percentage that is right: redrawing 0s and 1s is a binomial draw."""
-    draws = np.random.default_rng(0).binomial(len(right), right.mean(), size=num_draws) / len(right)
-    low, high = np.percentile(draws, [2.5, 97.5])
+def mean_interval(
+    values: np.ndarray, groups: Sequence[object] | None = None, num_draws: int = 1000
+) -> tuple[float, float]:
+    """95 % bootstrap interval of a mean in percent.
+
+    Args:
+        values: One per row: 1 where the model was right, or the difference of two models.
+        groups: What each row is about; rows about one video are redrawn together, because they are right or wrong
+            together. None redraws single rows.
+        num_draws: Number of redrawn samples.
+    """
+    generator = np.random.default_rng(0)
+    _, place = np.unique([str(group) for group in groups or range(len(values))], return_inverse=True)
+    sums, sizes = np.bincount(place, weights=values), np.bincount(place)
+    counts = generator.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=num_draws)
+    low, high = np.percentile((counts @ sums) / (counts @ sizes), [2.5, 97.5])
     return 100 * float(low), 100 * float(high)

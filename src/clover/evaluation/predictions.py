@@ -134,7 +134,8 @@ def _fused_options(clover: Clover, clip: np.ndarray, asked: Sequence[MultiChoice
     tokens = clover.video_tokens([clip])
     found: list[int] = []
     for batch in batched(asked, 8):
-        texts = [choice_texts(row.question, row.options) for row in batch]
+        lists_options = clover.config.inputs.lists_options
+        texts = [choice_texts(row.question, row.options, lists_options=lists_options) for row in batch]
         scores = clover.choice_scores(tokens.expand(len(batch), *tokens.shape[1:]), texts)
         found += scores.argmax(dim=-1).tolist()
     return found

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clover.data.annotations.media import media_stem
 from clover.errors import ConfigError
 from clover.evaluation.benchmark_data import BenchmarkData, Split, count_remark
 from clover.evaluation.benchmarks import Benchmark
-from clover.evaluation.open_answer import accuracy_interval
+from clover.evaluation.metrics import ranks
+from clover.evaluation.open_answer import mean_interval
 from clover.evaluation.predictions import Predictions, predict_answers, predict_choices
 from clover.evaluation.retrieval import evaluate_retrieval
 from clover.evaluation.views import ClipView, ReadClip, read_clip
@@ -36,6 +38,10 @@ class Measured:
     num_gallery: int
     """Videos ranked, or options or answers chosen from."""
     unreadable: dict[str, str]
+    hits: np.ndarray
+    """For every query whether the first answer was right."""
+    groups: list[str]
+    """The video that each query is about."""
     predictions: list[dict[str, Any]]
     """What was said to every row, for a file."""
 
@@ -60,6 +66,8 @@ class BenchmarkResult:
     figures: dict[str, float]
     shuffled_frames: float | None
     """The metric with the frames of every video in a random order; None where it was not asked for."""
+    shuffled_loss: tuple[float, float] | None
+    """95 % bootstrap interval of what shuffling costs, video by video; above 0, the order of the frames matters."""
     single_frame: float | None
     """The metric with the middle frame alone."""
     published: dict[str, float]
@@ -67,6 +75,8 @@ class BenchmarkResult:
     is_zero_shot: bool
     selected_on: str
     """How the checkpoint was chosen: last, validation, test, or unknown."""
+    training: dict[str, Any]
+    """What fine-tuning noted: recipe, training split, rows, steps."""
     fingerprint: str
     """Of the checkpoint."""
     checksums: dict[str, str]
@@ -81,7 +91,7 @@ def evaluate_benchmark(
     is_zero_shot: bool = False,
     by_fusion: bool = False,
     with_baselines: bool = False,
-    selected_on: str = "unknown",
+    run: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> tuple[BenchmarkResult, list[dict[str, Any]]]:
     """Evaluate the test split.
@@ -92,7 +102,7 @@ def evaluate_benchmark(
         is_zero_shot: Noted in the result.
         by_fusion: Choose by the fusion encoder also where the published protocol chooses by retrieval (MSRVTT-MC).
         with_baselines: Also measure with shuffled frames and with a single one.
-        selected_on: How the checkpoint was chosen, noted in the result.
+        run: What fine-tuning noted about the checkpoint (run.json); None if nothing is known of it.
         progress: Called with (videos done, videos), of every pass.
 
     Returns:
@@ -111,40 +121,71 @@ def evaluate_benchmark(
     def measure(view: ClipView) -> Measured:
         return _measure(clover, data, split, read_clip(clover, view), by_fusion, frequent, progress)
 
+    run = run or {}
+    is_own = run.get("benchmark") == row.name
+    if is_own and is_zero_shot:
+        raise ConfigError(f"this checkpoint was fine-tuned on {row.title}: its result is not zero-shot")
     seen = measure("whole")
-    views = {view: measure(view).figures[row.metric] for view in _VIEWS} if with_baselines else {}
+    views = {view: measure(view) for view in _VIEWS} if with_baselines else {}
     inputs = clover.config.inputs
-    remarks = [*split.remarks, *([row.caution] if row.caution else [])]
-    remarks += [line for line in (count_remark(split, len(split.records)),) if line]
-    if seen.unreadable:
-        remarks.append(
-            f"{len(seen.unreadable):,} videos cannot be read (first: {next(iter(seen.unreadable.values()))})"
-        )
-    if selected_on == "test":
-        remarks.append("the checkpoint was chosen on this very test split")
+    selected_on = run["select_on"] if is_own else "unknown"
     result = BenchmarkResult(
         benchmark=row.name,
         metric=row.metric,
         value=seen.figures[row.metric],
         interval=seen.interval,
         chance=seen.chance,
-        protocol=_protocol(row, seen, inputs.num_frames * inputs.num_views, by_fusion, frequent),
+        protocol=_protocol(clover, row, seen, by_fusion, frequent),
         split=split.name,
         num_queries=seen.num_queries,
         num_gallery=seen.num_gallery,
         num_frames=inputs.num_frames * inputs.num_views,
         is_complete=split.is_complete and not seen.unreadable,
         figures=seen.figures,
-        shuffled_frames=views.get("shuffled_frames"),
-        single_frame=views.get("single_frame"),
+        shuffled_frames=views["shuffled_frames"].figures[row.metric] if views else None,
+        shuffled_loss=_paired_loss(seen, views["shuffled_frames"]) if views else None,
+        single_frame=views["single_frame"].figures[row.metric] if views else None,
         published=row.published_zero_shot if is_zero_shot else row.published,
         is_zero_shot=is_zero_shot,
         selected_on=selected_on,
+        training={name: run[name] for name in ("recipe", "train_split", "num_rows", "num_steps") if name in run},
         fingerprint=clover.fingerprint,
         checksums=data.checksums,
-        remarks=remarks,
+        remarks=_remarks(row, split, seen, run, selected_on),
     )
     return result, seen.predictions
+
+
+def _remarks(row: Benchmark, split: Split, seen: Measured, run: Mapping[str, Any], selected_on: str) -> list[str]:
+    """All that a reader of the number should know."""
+    remarks = [*split.remarks, *([row.caution] if row.caution else [])]
+    different_size = count_remark(split, seen.num_queries)
+    if different_size is not None:
+        remarks.append(different_size)
+    if seen.unreadable:
+        remarks.append(
+            f"{len(seen.unreadable):,} videos cannot be read (first: {next(iter(seen.unreadable.values()))})"
+        )
+    if selected_on == "test":
+        remarks.append("the checkpoint was chosen on this very test split")
+    if run and run["benchmark"] != row.name:
+        remarks.append(f"the checkpoint was fine-tuned on {run['benchmark']}")
+    known = set(run.get("training_videos", ()))
+    shared = {media_stem(Path(name).name) for name in seen.groups} & known
+    if shared:
+        num_videos = len(set(seen.groups))
+        remarks.append(
+            f"SEEN IN TRAINING: {len(shared):,} of these {num_videos:,} test videos were training videos of this "
+            "checkpoint; the number is not comparable with any other"
+        )
+    return remarks
+
+
+def _paired_loss(seen: Measured, other: Measured) -> tuple[float, float] | None:
+    """Interval of the difference, both over the same queries."""
+    if len(seen.hits) != len(other.hits):
+        return None
+    return mean_interval(seen.hits.astype(np.float64) - other.hits, seen.groups)
 
 
 def quick_score(clover: Clover, row: Benchmark, records: Sequence[Any], *, by_fusion: bool = False) -> float:
@@ -170,8 +211,7 @@ def _check_head(clover: Clover, row: Benchmark, by_fusion: bool) -> None:
 
 
 def _most_frequent_answer(data: BenchmarkData) -> str:
-    rows, _ = data.read("train")
-    return Counter(record.answer for record in rows).most_common(1)[0][0]
+    return Counter(data.training_answers()).most_common(1)[0][0]
 
 
 def _measure(
@@ -195,26 +235,38 @@ def _measure(
         found = predict_answers(clover, split.records, read, strict=is_strict, progress=progress)
     if data.missing == "drop":
         found = found.of_readable()
-    lost = np.zeros(split.num_unusable, dtype=bool)
-    right = np.concatenate([found.is_right, lost])
+    groups = [str(record.video) for record in found.rows] + ["lost"] * split.num_unusable
+    right = np.concatenate([found.is_right, np.zeros(split.num_unusable, dtype=bool)])
     figures = {"accuracy": 100 * float(right.mean())}
     if frequent is None:
         chance, num_options = 100 / len(found.rows[0].options), len(found.rows[0].options)
     else:
-        known = np.array([record.answer in set(clover.config.answers) for record in found.rows])
+        vocabulary = set(clover.config.answers)
+        known = np.array([record.answer in vocabulary for record in found.rows])
         figures["accuracy_in_vocabulary"] = 100 * float(found.is_right[known].mean()) if known.any() else 0.0
-        figures["outside_vocabulary"] = 100 * float(1 - known.sum() / len(right))
-        chance = 100 * float(np.mean([record.answer == frequent for record in found.rows]))
+        figures["outside_vocabulary"] = 100 * float((~known).sum() / len(right))
+        chance = 100 * sum(record.answer == frequent for record in found.rows) / len(right)
+        figures |= _by_type(found)
         num_options = len(clover.config.answers)
     return Measured(
         figures=figures,
-        interval=accuracy_interval(right.astype(np.float64)),
+        interval=mean_interval(right.astype(np.float64), groups),
         chance=chance,
         num_queries=len(right),
         num_gallery=num_options,
         unreadable=found.unreadable,
+        hits=right,
+        groups=groups,
         predictions=[_said(record, said) for record, said in zip(found.rows, found.said, strict=True)],
     )
+
+
+def _by_type(found: Predictions[Any, Any]) -> dict[str, float]:
+    """Accuracy of every kind of question that the publisher tells apart."""
+    types = [getattr(record, "question_type", None) for record in found.rows]
+    right = found.is_right
+    names = sorted({name for name in types if name})
+    return {f"accuracy_{name}": 100 * float(right[[other == name for other in types]].mean()) for name in names}
 
 
 def _said(record: Any, said: Any) -> dict[str, Any]:
@@ -251,24 +303,24 @@ def _measure_retrieval(
         num_queries=metrics.num_queries,
         num_gallery=metrics.num_gallery,
         unreadable=found.skipped,
+        hits=ranks(found.scores, np.array([found.videos.index(pair.video) for pair in found.pairs])) == 1,
+        groups=[str(pair.video) for pair in found.pairs],
         predictions=predictions,
     )
 
 
-def _protocol(row: Benchmark, seen: Measured, num_frames: int, by_fusion: bool, frequent: str | None) -> str:
+def _protocol(clover: Clover, row: Benchmark, seen: Measured, by_fusion: bool, frequent: str | None) -> str:
     """One line that says what the number means."""
-    frames = f"{num_frames} frames"
+    inputs = clover.config.inputs
+    frames = f"{inputs.num_frames * inputs.num_views} frames"
     if row.family == "retrieval":
         return f"{seen.num_queries:,} texts x {seen.num_gallery:,} videos, {frames}, ties count against the model"
     if row.family == "choice":
         how = "by cosine of the two encoders" if row.chooses_by_retrieval and not by_fusion else "by fusion"
+        if how == "by fusion" and not inputs.lists_options:
+            how += ", each option shown alone (published: all in every text)"
         return f"one of {seen.num_gallery} options {how}, {seen.num_queries:,} questions, {frames}, first of equals"
     return (
         f"exact match over all {seen.num_queries:,} rows, {seen.num_gallery:,} answers, outside them wrong, {frames}; "
         f"chance is the most frequent training answer ({frequent})"
     )
-
-
-def result_name(run: Path) -> Path:
-    """Where a run keeps the result of its evaluation."""
-    return run / "result.json"

@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clover.data.annotations.checks import shared_videos
+from clover.data.annotations.media import media_stem
 from clover.data.annotations.vocabulary import answer_vocabulary
-from clover.errors import ConfigError, DataError
+from clover.errors import DataError
 from clover.evaluation.benchmark_data import BenchmarkData, media_of
 from clover.evaluation.benchmarks import Benchmark
 from clover.evaluation.protocol import quick_score
@@ -18,6 +21,9 @@ from clover.experiment.finetuning import Finetuned, Finetuning, Selection, stage
 from clover.experiment.pieces import clip_reader
 from clover.experiment.tasks import AnswerTask, ChoiceTask, RetrievalTask, Task
 from clover.pipeline import Clover
+from clover.types import MultiChoice
+
+_NUM_WRONG = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,8 @@ class BenchmarkRun:
     finetuned: Finetuned
     remarks: tuple[str, ...]
     """Where the training data are not as published."""
+    notes: dict[str, Any]
+    """What an evaluation must know of the checkpoint, for run.json."""
 
 
 def finetune_benchmark(
@@ -50,13 +58,13 @@ def finetune_benchmark(
 
     Raises:
         DataError: annotation files or media are missing or empty, or training and test share videos.
-        ConfigError: the experiment asks for what the benchmark does not have.
+        ConfigError: the experiment asks for a split that the benchmark does not have.
     """
     data = BenchmarkData(row, Path(experiment.annotations), Path(experiment.videos), experiment.missing)
     split = data.split("train", experiment.train_split)
     _refuse_shared_videos(data, split.records)
     task = task_of(row, experiment, split.records)
-    rows = task.usable(split.records)
+    rows = task.usable(training_rows(row, experiment, split.records))
     if not rows:
         raise DataError(f"no row of {split.name} can be trained on: none of their answers is in the vocabulary")
     inputs = replace(
@@ -79,7 +87,12 @@ def finetune_benchmark(
         skipped=None if experiment.strict else skipped,
         max_text_length=experiment.training_text_length,
         folder=folder,
-        settings=experiment,
+        settings={
+            "experiment": experiment,
+            "num_rows": len(readable),
+            "answers": list(task.answers) if isinstance(task, AnswerTask) else [],
+            "checksums": data.checksums,
+        },
         trains_encoders=experiment.trains_encoders,
         selection=selection,
         seed=experiment.seed,
@@ -88,12 +101,41 @@ def finetune_benchmark(
     )
     tuned = run.run(clover.with_inputs(experiment.inputs), readable, resume=resume)
     finetuned = Finetuned(clover=tuned, skipped=skipped, num_left_out=len(split.records) - len(rows))
-    return BenchmarkRun(finetuned=finetuned, remarks=split.remarks)
+    return BenchmarkRun(
+        finetuned=finetuned,
+        remarks=split.remarks,
+        notes={
+            "benchmark": row.name,
+            "select_on": experiment.select_on,
+            "train_split": split.name,
+            "num_rows": len(readable),
+            "num_steps": stage.num_steps,
+            "training_videos": sorted({media_stem(record.video.name) for record in split.records}),
+        },
+    )
+
+
+def training_rows(row: Benchmark, experiment: BenchmarkExperiment, records: Sequence[Any]) -> list[Any]:
+    """Rows in the form that the run trains on: for MSRVTT-MC by fusion, captions among those of other videos."""
+    if not (row.chooses_by_retrieval and experiment.by_fusion):
+        return list(records)
+    generator = np.random.default_rng([experiment.seed, 3])
+    made = []
+    for record in records:
+        wrong: list[str] = []
+        while len(wrong) < _NUM_WRONG:
+            other = records[int(generator.integers(len(records)))]
+            if other.video_id != record.video_id and other.text not in (record.text, *wrong):
+                wrong.append(other.text)
+        label = int(generator.integers(_NUM_WRONG + 1))
+        options = (*wrong[:label], record.text, *wrong[label:])
+        made.append(MultiChoice(video=record.video, question="", options=options, label=label, index=record.index))
+    return made
 
 
 def task_of(row: Benchmark, experiment: BenchmarkExperiment, records: Sequence[Any]) -> Task:
     """What a benchmark trains for."""
-    if row.family == "retrieval" or row.chooses_by_retrieval:
+    if row.family == "retrieval" or (row.chooses_by_retrieval and not experiment.by_fusion):
         return RetrievalTask()
     if row.family == "choice":
         return ChoiceTask(dropout=experiment.dropout)
@@ -125,8 +167,9 @@ def _selection(
 ) -> Selection | None:
     if experiment.select_on == "last":
         return None
-    records = data.split(experiment.select_on).records[: experiment.num_selected]
-    if not records:
-        raise ConfigError(f"the {experiment.select_on} split of {row.title} is empty; choose --select-on last")
+    records = list(data.split(experiment.select_on).records)
+    if experiment.select_on == "validation" and len(records) > experiment.num_selected:
+        drawn = np.random.default_rng([experiment.seed, 4]).permutation(len(records))[: experiment.num_selected]
+        records = [records[place] for place in sorted(drawn)]
     every = max(1, num_rows // stage.batch_size)
-    return Selection(every=every, score=lambda tuned: quick_score(tuned, row, records))
+    return Selection(every=every, score=lambda tuned: quick_score(tuned, row, records, by_fusion=experiment.by_fusion))

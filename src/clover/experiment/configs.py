@@ -132,6 +132,8 @@ class BenchmarkExperiment:
     """Folder of the publisher's annotation files."""
     videos: str = ""
     """Folder of the videos, at any depth below it."""
+    by_fusion: bool = False
+    """MSRVTT-MC: train a multiple-choice head on captions and four of other videos, in place of the published way."""
     missing: Literal["error", "drop"] = "error"
     """Rows whose video is not there: refuse to run, or leave them out and say so."""
     train_split: str = ""
@@ -140,7 +142,8 @@ class BenchmarkExperiment:
     """Which checkpoint is kept: the last, or the best on the validation split. On the test split, as the published
     runs did, only if asked for by this name; the result then says so."""
     num_selected: int = 1000
-    """Most rows of the split that the checkpoint is chosen on."""
+    """Most rows of the validation split that the checkpoint is chosen on, drawn by the seed; the test split is used
+    whole."""
     inputs: InputConfig = field(default_factory=InputConfig)
     """What the fine-tuned model reads when it is tested."""
     training_frames: int = 8

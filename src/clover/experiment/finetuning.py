@@ -98,6 +98,7 @@ class Finetuning:
                 tokenizer=tuned.tokenizer,
                 max_text_length=self.max_text_length,
                 skipped=self.skipped,
+                **self.task.collator_settings(tuned),
             ),
             losses=losses,
             seed=self.seed,
@@ -107,7 +108,10 @@ class Finetuning:
             quiet=self.quiet,
         )
         if self.selection is not None:
-            _Best(self.folder).restore(tuned)
+            best = _Best(self.folder)
+            if not best.has_seen(self.stage.num_steps):
+                best.consider(tuned, self.selection.score(tuned), self.stage.num_steps)
+            best.restore(tuned)
         tuned.network.requires_grad_(True)
         tuned.save_pretrained(self.folder / "checkpoint")
         return tuned
@@ -124,8 +128,7 @@ class Finetuning:
             best.consider(tuned, score(tuned), num_steps)
             tuned.network.train()
 
-        every = min(self.selection.every, self.stage.num_steps)
-        return [Occasional(every=every, run=evaluate)]
+        return [Occasional(every=self.selection.every, run=evaluate)]
 
 
 @dataclass(frozen=True)
@@ -141,18 +144,23 @@ class _Best:
     def forget(self) -> None:
         self._note.unlink(missing_ok=True)
 
+    def _rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = json.loads(self._note.read_text(encoding="utf-8")) if self._note.is_file() else []
+        return rows
+
+    def has_seen(self, num_steps: int) -> bool:
+        return any(row["step"] == num_steps for row in self._rows())
+
     def consider(self, clover: Clover, score: float, num_steps: int) -> None:
-        rows = json.loads(self._note.read_text(encoding="utf-8")) if self._note.is_file() else []
-        rows = [row for row in rows if row["step"] < num_steps]
+        rows = [row for row in self._rows() if row["step"] < num_steps]
         if score > max((row["score"] for row in rows), default=float("-inf")):
             clover.save_pretrained(self.folder / "best")
         write_text(self._note, json.dumps([*rows, {"step": num_steps, "score": score}], indent=2) + "\n")
 
     def restore(self, clover: Clover) -> None:
-        """Put the best weights back; a run too short to be evaluated keeps its last."""
-        if self._note.is_file():
-            weights = self.folder / "best" / "model.safetensors"
-            load_strictly(clover.network, load_file(weights), source=str(weights))
+        """Put the best weights back."""
+        weights = self.folder / "best" / "model.safetensors"
+        load_strictly(clover.network, load_file(weights), source=str(weights))
 
 
 def finetune_questions(

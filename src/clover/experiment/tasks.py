@@ -29,6 +29,10 @@ class RetrievalTask:
     temperature: float = 0.05
     collator = PairCollator
 
+    def collator_settings(self, clover: Clover) -> dict[str, Any]:
+        """Nothing besides what all collators take."""
+        return {}
+
     def with_head(self, clover: Clover, seed: int) -> Clover:
         """Retrieval uses the projections of pre-training; task heads go."""
         return clover.with_heads(HeadConfig(), seed=seed)
@@ -52,6 +56,10 @@ class ChoiceTask:
 
     dropout: float = 0.5
     collator = ChoiceCollator
+
+    def collator_settings(self, clover: Clover) -> dict[str, Any]:
+        """Texts are composed as the model's config says."""
+        return {"lists_options": clover.config.inputs.lists_options}
 
     def with_head(self, clover: Clover, seed: int) -> Clover:
         """One score per composed text."""
@@ -77,6 +85,10 @@ class AnswerTask:
     dropout: float = 0.1
     at_mask: bool = False
     collator = QuestionCollator
+
+    def collator_settings(self, clover: Clover) -> dict[str, Any]:
+        """Nothing besides what all collators take."""
+        return {}
 
     def with_head(self, clover: Clover, seed: int) -> Clover:
         """One score per answer of the vocabulary."""

@@ -58,7 +58,11 @@ def published(row: Benchmark) -> BenchmarkExperiment:
 def small(row: Benchmark, clover: Clover) -> BenchmarkExperiment:
     """For a model like the demo's: its own frames and size, a rate for narrow networks, minutes on two CPU cores."""
     longest = clover.config.model.text.max_length
-    inputs = replace(clover.config.inputs, max_text_length=min(longest, max(32, row.inputs.test_text_length)))
+    inputs = replace(
+        clover.config.inputs,
+        max_text_length=min(longest, max(32, row.inputs.test_text_length)),
+        lists_options=False,
+    )
     return replace(
         published(row),
         inputs=inputs,
@@ -83,9 +87,22 @@ def small(row: Benchmark, clover: Clover) -> BenchmarkExperiment:
 
 def recipe_for(row: Benchmark, clover: Clover) -> BenchmarkExperiment:
     """The published recipe for a network of the published size, the small one for any other."""
-    return published(row) if clover.config.model.video == base().video else small(row, clover)
+    return published(row) if has_published_size(clover) else small(row, clover)
 
 
-def evaluation_inputs(row: Benchmark, clover: Clover) -> InputConfig:
+def has_published_size(clover: Clover) -> bool:
+    """Whether the video encoder is Video Swin-Base, whatever its dropout and its rule for clipped windows."""
+    ours, theirs = clover.config.model.video, base().video
+    return (ours.patch_size, ours.width, ours.depths, ours.window) == (
+        theirs.patch_size,
+        theirs.width,
+        theirs.depths,
+        theirs.window,
+    )
+
+
+def zero_shot_inputs(row: Benchmark, clover: Clover) -> InputConfig:
     """What a checkpoint that was not fine-tuned on a benchmark reads in its test."""
-    return recipe_for(row, clover).inputs
+    inputs = recipe_for(row, clover).inputs
+    length = row.inputs.zero_shot_text_length
+    return replace(inputs, max_text_length=length) if length and has_published_size(clover) else inputs

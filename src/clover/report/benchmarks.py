@@ -17,6 +17,20 @@ from clover.evaluation.benchmarks import BENCHMARKS, Benchmark
 from clover.files import write_text
 from clover.report.pictures import film_strip
 
+_NEEDED = (
+    "interval",
+    "chance",
+    "shuffled_frames",
+    "single_frame",
+    "num_queries",
+    "protocol",
+    "split",
+    "fingerprint",
+    "selected_on",
+    "remarks",
+    "is_complete",
+    "is_zero_shot",
+)
 _RETRIEVAL = ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank")
 
 
@@ -80,7 +94,7 @@ def read_result(run: Path) -> ReportedResult:
         result = ReportedResult(
             name=path.parent.name if path.name == "result.json" else path.stem, row=row, plain=plain
         )
-        _ = result.cells, result.published_cells
+        _ = result.cells, result.published_cells, [plain[name] for name in _NEEDED]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not the result of a benchmark ({error}); evaluate again") from error
     return result
@@ -93,7 +107,8 @@ def pictures(first: Path, second: Path, *, most: int = 8) -> list[Picture]:
         DataError: a file cannot be read, or they are not of the same test split.
     """
     rows = [_read_predictions(path) for path in (first, second)]
-    if [row["index"] for row in rows[0]] != [row["index"] for row in rows[1]]:
+    asked = [[(row["index"], row["video"], row.get("text", row.get("question"))) for row in part] for part in rows]
+    if asked[0] != asked[1]:
         raise DataError(f"{first} and {second} are predictions for different rows; evaluate both on the same split")
     differing = [pair for pair in zip(*rows, strict=True) if _is_right(pair[0]) != _is_right(pair[1])]
     return [_picture(one, other) for one, other in differing[:most]]
@@ -101,8 +116,11 @@ def pictures(first: Path, second: Path, *, most: int = 8) -> list[Picture]:
 
 def _read_predictions(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for row in rows:
+            _ = row["index"], row["video"], row["found"][0] if "found" in row else (row["said"], row["right"])
+        return rows
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(
             f"{path} is not a file of predictions ({error}); clover evaluate --predictions writes one"
         ) from error

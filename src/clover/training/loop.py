@@ -57,10 +57,10 @@ class Training(Generic[BatchT]):
             values = {name: loss.item() for name, loss in losses.terms.items()}
             values |= {"total": losses.total.item(), "gradient_norm": norm}
             self.logbook.write(step, values, learning_rate=rate, waiting_seconds=waiting_seconds)
+            for task in self.occasional:  # before the state is saved: what they find out is then never older than it
+                task.run_if_due(step + 1)
             if self.state is not None and self.save_every and (step + 1) % self.save_every == 0:
                 self.state.save(step + 1)
-            for task in self.occasional:
-                task.run_if_due(step + 1)
 
 
 def _timed(batches: Iterable[BatchT]) -> Iterator[tuple[BatchT, float]]:

@@ -50,7 +50,7 @@ def schedule_factor(step: int, num_steps: int, config: OptimizerConfig, *, steps
         steps_per_epoch: Needed for stepping by epoch.
     """
     if config.stepping == "epoch":
-        progress = (step // steps_per_epoch) / max(1, num_steps // steps_per_epoch)
+        progress = min(1.0, (step // steps_per_epoch) * steps_per_epoch / num_steps)
     else:
         progress = step / num_steps
     cosine = config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * progress))

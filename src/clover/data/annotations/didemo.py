@@ -81,7 +81,7 @@ def _paragraphs(path: Path, split: str, problems: Problems) -> list[Pair]:
     def parse(row: Row) -> _Sentence:
         video = row.media("video")
         if listed is not None and video.name not in listed:
-            raise BadRowError(expected=f"a video of {split}_list.txt", found=quoted(video.name))
+            raise BadRowError(expected=f"a video of {split}_list.txt", found=quoted(video.name), is_published=True)
         return _Sentence(video, row.text("description"), row.index, row.identity("annotation_id"))
 
     paragraphs: dict[Path, list[_Sentence]] = {}

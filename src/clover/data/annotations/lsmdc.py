@@ -244,14 +244,14 @@ def _cloze(row: Row, *, clip: str, sentence: str, answer: str) -> Cloze:
     clip_id = _clip_id(row, clip)
     word = row.answer(answer)
     if word == "nothingtoblank":
-        raise BadRowError(expected="a word that is blanked", found="NOTHINGTOBLANK")
+        raise BadRowError(expected="a word that is blanked", found="NOTHINGTOBLANK", is_published=True)
     return Cloze(video=_file(clip_id), question=_masked(row.text(sentence)), answer=word, index=row.index)
 
 
 def _masked(sentence: str) -> str:
     before, *after = re.split("_{5,}", sentence)
     if not after:
-        raise BadRowError(expected="a blank (_____) in the sentence", found=quoted(sentence))
+        raise BadRowError(expected="a blank (_____) in the sentence", found=quoted(sentence), is_published=True)
     question = " ".join(f"{before} {MASK} {' something '.join(after)}".split())
     if question.count(MASK) != 1:
         raise BadRowError(expected=f"exactly one {MASK}", found=quoted(question))

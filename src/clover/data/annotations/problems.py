@@ -32,12 +32,14 @@ class Problem:
             corpora the ``index`` of the record, from 0. None when the file as a whole is meant.
         expected: What should have been there, worded the same for every row with this kind of problem.
         found: What was there.
+        is_published: Whether the file as its publisher distributes it has such rows; a copy with them is whole.
     """
 
     file: Path
     row: int | None
     expected: str
     found: str
+    is_published: bool = False
 
     @property
     def kind(self) -> str:
@@ -60,9 +62,9 @@ class Problems:
         self._problems: list[Problem] = []
         self.notes: list[str] = []
 
-    def add(self, file: Path, row: int | None, expected: str, found: str) -> None:
+    def add(self, file: Path, row: int | None, expected: str, found: str, *, is_published: bool = False) -> None:
         """Report one row that is left out; the arguments are those of ``Problem``."""
-        self._problems.append(Problem(file, row, expected, found))
+        self._problems.append(Problem(file, row, expected, found, is_published))
 
     def note(self, file: Path, text: str) -> None:
         """Remark on a file; no row is left out."""

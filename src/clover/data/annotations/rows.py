@@ -19,10 +19,11 @@ Parsed = TypeVar("Parsed")
 class BadRowError(Exception):
     """A row that cannot become a record; never leaves the readers."""
 
-    def __init__(self, *, expected: str, found: str) -> None:
+    def __init__(self, *, expected: str, found: str, is_published: bool = False) -> None:
         super().__init__(expected, found)
         self.expected = expected
         self.found = found
+        self.is_published = is_published
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,13 @@ def collect(rows: Iterable[Row], problems: Problems, parse: Callable[[Row], Pars
         try:
             record = parse(row)
         except BadRowError as error:
-            problems.add(row.file, row.number, expected=error.expected, found=error.found)
+            problems.add(
+                row.file,
+                row.number,
+                expected=error.expected,
+                found=error.found,
+                is_published=error.is_published,
+            )
         else:
             if record is not None:
                 parsed.append(record)
