@@ -141,6 +141,43 @@ def test_validation_is_never_silently_the_test_split(checkpoint, corpus, tmp_pat
     assert json.loads((out / "result.json").read_text())["selected_on"] == "test"
 
 
+def test_selection_on_training_videos_that_are_held_out(checkpoint, corpus, tmp_path):
+    out = tmp_path / "run"
+    folder = corpus("tgif-transition")
+    status, _, errors = finetune("tgif-transition", checkpoint, folder, out, "--select-on", "held_out")
+    assert status == 0, errors
+    notes = json.loads((out / "run.json").read_text())
+    everything = len((folder / "annotations/Train_transition_question.csv").read_text().splitlines()) - 1
+    assert 0 < notes["num_rows"] < everything
+    assert [row["step"] for row in json.loads((out / "selection.json").read_text())][-1] == 2
+    output = run("evaluate", "tgif-transition", out / "checkpoint", *places(folder))[1]
+    assert "checkpoint chosen on: held_out" in output
+
+
+def test_a_ready_made_vocabulary(checkpoint, corpus, tmp_path):
+    (tmp_path / "answers.txt").write_text("red\nblue\nsquare\n")
+    folder, out = corpus("msvd-qa"), tmp_path / "run"
+    status, output, errors = finetune("msvd-qa", checkpoint, folder, out, "--vocabulary", tmp_path / "answers.txt")
+    assert status == 0, errors
+    assert "rows whose answer is outside the vocabulary" in output
+    result = json.loads(run("evaluate", "msvd-qa", out / "checkpoint", *places(folder), "--json")[1])
+    assert result["num_gallery"] == 3
+    assert result["figures"]["outside_vocabulary"] > 0
+
+
+def test_strict_takes_a_bad_row_for_an_error(checkpoint, corpus, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(corpus("msrvtt-qa"), folder)
+    path = folder / "annotations/train_qa.json"
+    questions = json.loads(path.read_text())
+    del questions[0]["answer"]
+    path.write_text(json.dumps(questions))
+    assert finetune("msrvtt-qa", checkpoint, folder, tmp_path / "a")[0] == 0
+    status, _, errors = finetune("msrvtt-qa", checkpoint, folder, tmp_path / "b", "--strict")
+    assert status == 2
+    assert "train_qa.json, row 1" in errors[-1]
+
+
 def test_selection_on_a_real_validation_split(checkpoint, corpus, tmp_path):
     out = tmp_path / "run"
     status, _, errors = finetune("msrvtt-qa", checkpoint, corpus("msrvtt-qa"), out, "--select-on", "validation")

@@ -43,6 +43,8 @@ class InputConfig:
     """Frames sampled from a video."""
     frames: TransformConfig = field(default_factory=TransformConfig)
     """Frames to clip."""
+    max_seconds: float = 0.0
+    """Only the first seconds of a video are looked at (DiDeMo's annotators saw 30); 0 looks at all of it."""
     max_text_length: int = 30
     """Longest caption or question in word pieces, [CLS] and [SEP] included."""
     lists_options: bool = True
@@ -183,6 +185,8 @@ class Clover:
             MediaError: the file is missing or cannot be read.
         """
         inputs = self.config.inputs
+        if inputs.max_seconds and end_seconds is None:
+            end_seconds = start_seconds + inputs.max_seconds
         return read_frames(
             source,
             inputs.num_frames * inputs.num_views // inputs.burst_length,

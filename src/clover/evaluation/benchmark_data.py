@@ -105,8 +105,8 @@ class BenchmarkData:
         problems = Problems()
         return reader(Path(self.annotations), name or self.split_name(role), problems), problems
 
-    def split(self, role: Role, name: str = "") -> Split:
-        """Rows with the paths of their media.
+    def split(self, role: Role, name: str = "", *, strict: bool = False) -> Split:
+        """Rows with the paths of their media; ``strict`` takes a row that cannot be read for an error.
 
         Raises:
             DataError: files are missing or unreadable, the split is empty, or media are missing and must not be.
@@ -118,6 +118,8 @@ class BenchmarkData:
                 f"{self.annotations}: the {role} split of {self.benchmark.title} is empty"
                 + (f"; the first bad row: {first}" if first else "")
             )
+        if strict:
+            problems.raise_if_any()
         located: Located[Any] = locate(rows, self.media, self.missing)
         return Split(
             name=name or self.split_name(role),

@@ -88,8 +88,6 @@ class Benchmark:
     """Size of the answer vocabulary."""
     answers_at_mask: bool = False
     """The answer fills the blank of a sentence."""
-    is_temporal: bool = False
-    """The order of the frames matters."""
     inputs: PublishedInputs
     recipe: PublishedRecipe
     published: dict[str, float]
@@ -200,7 +198,6 @@ _ROWS = (
         files="Train_action_question.csv, Test_action_question.csv",
         splits=Splits(validation=None),
         counts={"train": 20_471, "test": 2_274},
-        is_temporal=True,
         inputs=_TGIF_INPUTS,
         recipe=_question_recipe(100, dropout=0.5, learning_rate=5e-6, stepping="epoch"),
         published={"accuracy": 95.0},
@@ -214,7 +211,6 @@ _ROWS = (
         files="Train_transition_question.csv, Test_transition_question.csv",
         splits=Splits(validation=None),
         counts={"train": 52_704, "test": 6_232},
-        is_temporal=True,
         inputs=_TGIF_INPUTS,
         recipe=_question_recipe(50, dropout=0.5, learning_rate=5e-6, stepping="epoch"),
         published={"accuracy": 98.2},

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from clover.data.annotations.checks import shared_videos
+from clover.data.annotations.checks import check_no_video_is_shared, hold_out_videos
 from clover.data.annotations.media import media_stem
-from clover.data.annotations.vocabulary import answer_vocabulary
+from clover.data.annotations.problems import Problems
+from clover.data.annotations.vocabulary import answer_vocabulary, read_vocabulary
 from clover.errors import DataError
 from clover.evaluation.benchmark_data import BenchmarkData, media_of
 from clover.evaluation.benchmarks import Benchmark
@@ -24,6 +25,7 @@ from clover.pipeline import Clover
 from clover.types import MultiChoice
 
 _NUM_WRONG = 4
+_HELD_OUT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +63,14 @@ def finetune_benchmark(
         ConfigError: the experiment asks for a split that the benchmark does not have.
     """
     data = BenchmarkData(row, Path(experiment.annotations), Path(experiment.videos), experiment.missing)
-    split = data.split("train", experiment.train_split)
-    _refuse_shared_videos(data, split.records)
-    task = task_of(row, experiment, split.records)
-    rows = task.usable(training_rows(row, experiment, split.records))
+    split = data.split("train", experiment.train_split, strict=experiment.strict)
+    check_no_video_is_shared(split.records, data.read("test")[0])
+    records: list[Any] = list(split.records)
+    held_out: list[Any] = []
+    if experiment.select_on == "held_out":
+        records, held_out = hold_out_videos(records, _HELD_OUT, seed=experiment.seed)
+    task = task_of(row, experiment, records)
+    rows = task.usable(training_rows(row, experiment, records))
     if not rows:
         raise DataError(f"no row of {split.name} can be trained on: none of their answers is in the vocabulary")
     inputs = replace(
@@ -79,7 +85,7 @@ def finetune_benchmark(
     )
     readable = [record for record in rows if str(record.video) not in skipped]
     stage = _stage(experiment, len(readable))
-    selection = _selection(data, row, experiment, stage, len(readable))
+    selection = _selection(data, experiment, held_out, every=max(1, len(readable) // stage.batch_size))
     run = Finetuning(
         task=task,
         stage=stage,
@@ -100,7 +106,7 @@ def finetune_benchmark(
         quiet=quiet,
     )
     tuned = run.run(clover.with_inputs(experiment.inputs), readable, resume=resume)
-    finetuned = Finetuned(clover=tuned, skipped=skipped, num_left_out=len(split.records) - len(rows))
+    finetuned = Finetuned(clover=tuned, skipped=skipped, num_left_out=len(records) - len(rows))
     return BenchmarkRun(
         finetuned=finetuned,
         remarks=split.remarks,
@@ -110,7 +116,7 @@ def finetune_benchmark(
             "train_split": split.name,
             "num_rows": len(readable),
             "num_steps": stage.num_steps,
-            "training_videos": sorted({media_stem(record.video.name) for record in split.records}),
+            "training_videos": sorted({media_stem(record.video.name) for record in records}),
         },
     )
 
@@ -139,7 +145,10 @@ def task_of(row: Benchmark, experiment: BenchmarkExperiment, records: Sequence[A
         return RetrievalTask()
     if row.family == "choice":
         return ChoiceTask(dropout=experiment.dropout)
-    answers = answer_vocabulary(records, experiment.num_answers)
+    if experiment.vocabulary:
+        answers = read_vocabulary(Path(experiment.vocabulary), Problems())
+    else:
+        answers = answer_vocabulary(records, experiment.num_answers)
     return AnswerTask(answers=answers, dropout=experiment.dropout, at_mask=row.answers_at_mask)
 
 
@@ -151,25 +160,17 @@ def _stage(experiment: BenchmarkExperiment, num_rows: int) -> StageConfig:
     return stage_of_epochs(stage, experiment.num_epochs, num_rows, max_steps=experiment.max_steps)
 
 
-def _refuse_shared_videos(data: BenchmarkData, training: Sequence[Any]) -> None:
-    """Training on test videos is refused; MSR-VTT's 9k list holds two thirds of the multiple-choice test."""
-    test, _ = data.read("test")
-    shared = shared_videos(training, test)
-    if shared:
-        raise DataError(
-            f"{len(shared):,} test videos of {data.benchmark.title} are also training videos (first: {shared[0]}); "
-            "train on another split with --train-split"
-        )
-
-
 def _selection(
-    data: BenchmarkData, row: Benchmark, experiment: BenchmarkExperiment, stage: StageConfig, num_rows: int
+    data: BenchmarkData, experiment: BenchmarkExperiment, held_out: list[Any], *, every: int
 ) -> Selection | None:
-    if experiment.select_on == "last":
+    """How the checkpoint is chosen, once every so many steps."""
+    row, role = data.benchmark, experiment.select_on
+    if role == "last":
         return None
-    records = list(data.split(experiment.select_on).records)
-    if experiment.select_on == "validation" and len(records) > experiment.num_selected:
+    records = held_out if role == "held_out" else list(data.split(role).records)
+    if role == "held_out" and row.chooses_by_retrieval:
+        records = training_rows(row, replace(experiment, by_fusion=True), records)
+    if role != "test" and len(records) > experiment.num_selected:
         drawn = np.random.default_rng([experiment.seed, 4]).permutation(len(records))[: experiment.num_selected]
         records = [records[place] for place in sorted(drawn)]
-    every = max(1, num_rows // stage.batch_size)
     return Selection(every=every, score=lambda tuned: quick_score(tuned, row, records, by_fusion=experiment.by_fusion))

@@ -138,9 +138,10 @@ class BenchmarkExperiment:
     """Rows whose video is not there: refuse to run, or leave them out and say so."""
     train_split: str = ""
     """Another training split than the benchmark's own (such as train_7k); empty takes its own."""
-    select_on: Literal["last", "validation", "test"] = "last"
-    """Which checkpoint is kept: the last, or the best on the validation split. On the test split, as the published
-    runs did, only if asked for by this name; the result then says so."""
+    select_on: Literal["last", "validation", "held_out", "test"] = "last"
+    """Which checkpoint is kept: the last, or the best on the validation split, or on a tenth of the training videos
+    that is held out (for benchmarks without a validation split). On the test split, as the published runs did, only if
+    asked for by this name; the result then says so."""
     num_selected: int = 1000
     """Most rows of the validation split that the checkpoint is chosen on, drawn by the seed; the test split is used
     whole."""
@@ -166,10 +167,12 @@ class BenchmarkExperiment:
     """Dropout in front of the task's head."""
     num_answers: int = 1500
     """Most frequent training answers that make the vocabulary."""
+    vocabulary: str = ""
+    """File of a ready-made answer vocabulary (JSON object of answer and class, JSON list, or one answer a line)."""
     trains_encoders: bool = True
     """Train the video and text encoders too, as published."""
     strict: bool = False
-    """Stop at a video that cannot be read, instead of leaving it out and counting it."""
+    """Stop at a row or video that cannot be read, instead of leaving it out and counting it."""
     seed: int = 0
     """Seed of everything random."""
     save_every: int = 200

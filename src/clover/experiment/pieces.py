@@ -82,12 +82,20 @@ def clip_reader(
     if not data.num_kept_frames:
 
         def decode(video: Path, generator: np.random.Generator | None) -> np.ndarray:
-            frames = read_frames(video, num_frames, generator=generator, short_side=inputs.frames.training_read_size)
+            frames = read_frames(
+                video,
+                num_frames,
+                generator=generator,
+                end_seconds=inputs.max_seconds or None,
+                short_side=inputs.frames.training_read_size,
+            )
             return training_clip(frames.images, inputs.frames, generator or np.random.default_rng(0))
 
         return decode, {}
     if data.num_kept_frames % num_frames:
         raise ConfigError(f"num_kept_frames is {data.num_kept_frames}; it must be a multiple of {num_frames} frames")
+    if inputs.max_seconds:
+        raise ConfigError("kept frames are of whole videos: use --num-kept-frames 0 with --inputs.max-seconds")
     if inputs.frames.training_fit != "square":
         raise ConfigError("kept frames cannot be cropped anew: use --data.num-kept-frames 0 with random crops")
     with progress("decoding videos", quiet=quiet) as report:

@@ -53,6 +53,13 @@ class ReportedResult:
         return [_shown("accuracy", figures["accuracy"])]
 
     @property
+    def dual_softmax_cells(self) -> list[str]:
+        """The same figures with every query known; empty for other families."""
+        figures = self.plain["figures"]
+        names = [f"dual_softmax_{name}" for name in _RETRIEVAL]
+        return [_shown(name, figures[name]) for name in names if name in figures]
+
+    @property
     def published_cells(self) -> list[str]:
         """The paper's figures for the same."""
         names = _RETRIEVAL if self.row.family == "retrieval" else ("accuracy",)

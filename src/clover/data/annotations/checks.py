@@ -43,7 +43,8 @@ def check_no_video_is_shared(train: Iterable[AnyRecord], test: Iterable[AnyRecor
     shared = shared_videos(train, test)
     if shared:
         raise DataError(
-            f"{len(shared):,} test videos are also training videos (first: {shared[0]}); train on another split"
+            f"{len(shared):,} test videos are also training videos (first: {shared[0]}); train on another split "
+            "(--train-split)"
         )
 
 
