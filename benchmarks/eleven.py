@@ -64,7 +64,7 @@ def clover(*arguments: object) -> str:
 
 def run(name: str, folder: Path, checkpoint: Path, *, quick: bool) -> dict[str, object]:
     """One benchmark from nothing to its row."""
-    num_videos = 120 if quick else 6000 if name in RARE else 2500
+    num_videos = 120 if quick else 15_000 if name in RARE else 2500
     data, out, result = folder / FORMATS[name], folder / name, folder / name / "result.json"
     places = ("--annotations", data / "annotations", "--videos", data / "videos")
     made_by = {
@@ -74,7 +74,7 @@ def run(name: str, folder: Path, checkpoint: Path, *, quick: bool) -> dict[str, 
     stamp = out / "made_by.json"
     if not result.is_file() or not stamp.is_file() or json.loads(stamp.read_text()) != made_by:
         clover("corpus", "shapes", data, "--format", FORMATS[name], "--num-videos", num_videos)
-        limits = ("--max-steps", 4, "--batch-size", 8) if quick else ("--max-steps", 500 if name in RARE else 350)
+        limits = ("--max-steps", 4, "--batch-size", 8) if quick else ("--max-steps", 900 if name in RARE else 350)
         clover("finetune", name, "--checkpoint", checkpoint, *places, "--out", out, *limits, "--overwrite")
         clover("evaluate", name, out / "checkpoint", *places, "--baselines", "--json", "--out", result)
         stamp.write_text(json.dumps(made_by))
