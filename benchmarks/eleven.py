@@ -65,7 +65,8 @@ def clover(*arguments: object) -> str:
 def run(name: str, folder: Path, checkpoint: Path, *, quick: bool) -> dict[str, object]:
     """One benchmark from nothing to its row."""
     num_videos = 120 if quick else 15_000 if name in RARE else 2500
-    data, out, result = folder / FORMATS[name], folder / name, folder / name / "result.json"
+    data, out = folder / "corpora" / FORMATS[name], folder / "runs" / name
+    result = out / "result.json"
     places = ("--annotations", data / "annotations", "--videos", data / "videos")
     made_by = {
         "checkpoint": hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest(),
