@@ -14,7 +14,7 @@ from clover.data.annotations.media import media_stem
 from clover.data.annotations.problems import Problems
 from clover.data.annotations.vocabulary import answer_vocabulary, read_vocabulary
 from clover.errors import DataError
-from clover.evaluation.benchmark_data import BenchmarkData, media_of
+from clover.evaluation.benchmark_data import BenchmarkData, Split, media_of
 from clover.evaluation.benchmarks import Benchmark
 from clover.evaluation.protocol import quick_score
 from clover.experiment.configs import BenchmarkExperiment, DataConfig, StageConfig
@@ -63,31 +63,22 @@ def finetune_benchmark(
         ConfigError: the experiment asks for a split that the benchmark does not have.
     """
     data = BenchmarkData(row, Path(experiment.annotations), Path(experiment.videos), experiment.missing)
-    split = data.split("train", experiment.train_split, strict=experiment.strict)
-    check_no_video_is_shared(split.records, data.read("test")[0])
-    records: list[Any] = list(split.records)
-    held_out: list[Any] = []
-    if experiment.select_on == "held_out":
-        records, held_out = hold_out_videos(records, _HELD_OUT, seed=experiment.seed)
-    task = task_of(row, experiment, records)
-    rows = task.usable(training_rows(row, experiment, records))
-    if not rows:
-        raise DataError(f"no row of {split.name} can be trained on: none of their answers is in the vocabulary")
+    training = _training_split(data, experiment)
     inputs = replace(
         experiment.inputs, num_frames=experiment.training_frames, num_views=1, burst_length=1, burst_interval=1
     )
     reader, skipped = clip_reader(
         DataConfig(num_kept_frames=experiment.num_kept_frames, strict=experiment.strict),
         inputs,
-        media_of(rows),
+        media_of(training.rows),
         cache=folder / ".cache",
         quiet=quiet,
     )
-    readable = [record for record in rows if str(record.video) not in skipped]
+    readable = [record for record in training.rows if str(record.video) not in skipped]
     stage = _stage(experiment, len(readable))
-    selection = _selection(data, experiment, held_out, every=max(1, len(readable) // stage.batch_size))
+    every = max(1, len(readable) // stage.batch_size)
     run = Finetuning(
-        task=task,
+        task=training.task,
         stage=stage,
         read_clip=reader,
         skipped=None if experiment.strict else skipped,
@@ -96,29 +87,57 @@ def finetune_benchmark(
         settings={
             "experiment": experiment,
             "num_rows": len(readable),
-            "answers": list(task.answers) if isinstance(task, AnswerTask) else [],
+            "answers": list(training.task.answers) if isinstance(training.task, AnswerTask) else [],
             "checksums": data.checksums,
         },
         trains_encoders=experiment.trains_encoders,
-        selection=selection,
+        selection=_selection(data, experiment, training.held_out, every=every),
         seed=experiment.seed,
         save_every=experiment.save_every,
         quiet=quiet,
     )
     tuned = run.run(clover.with_inputs(experiment.inputs), readable, resume=resume)
-    finetuned = Finetuned(clover=tuned, skipped=skipped, num_left_out=len(records) - len(rows))
+    finetuned = Finetuned(clover=tuned, skipped=skipped, num_left_out=training.num_left_out)
     return BenchmarkRun(
         finetuned=finetuned,
-        remarks=split.remarks,
+        remarks=training.split.remarks,
         notes={
             "benchmark": row.name,
             "select_on": experiment.select_on,
-            "train_split": split.name,
+            "train_split": training.split.name,
             "num_rows": len(readable),
             "num_steps": stage.num_steps,
-            "training_videos": sorted({media_stem(record.video.name) for record in records}),
+            "training_videos": sorted({media_stem(record.video.name) for record in training.rows}),
         },
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """What is trained on."""
+
+    split: Split
+    task: Task
+    rows: list[Any]
+    """Ready for the task."""
+    held_out: list[Any]
+    """Rows of the training videos that the checkpoint is chosen on."""
+    num_left_out: int
+    """Rows that the task cannot use."""
+
+
+def _training_split(data: BenchmarkData, experiment: BenchmarkExperiment) -> _Training:
+    split = data.split("train", experiment.train_split, strict=experiment.strict)
+    check_no_video_is_shared(split.records, data.read("test")[0])
+    records: list[Any] = list(split.records)
+    held_out: list[Any] = []
+    if experiment.select_on == "held_out":
+        records, held_out = hold_out_videos(records, _HELD_OUT, seed=experiment.seed)
+    task = task_of(data.benchmark, experiment, records)
+    rows = task.usable(training_rows(data.benchmark, experiment, records))
+    if not rows:
+        raise DataError(f"no row of {split.name} can be trained on: none of their answers is in the vocabulary")
+    return _Training(split=split, task=task, rows=rows, held_out=held_out, num_left_out=len(records) - len(rows))
 
 
 def training_rows(row: Benchmark, experiment: BenchmarkExperiment, records: Sequence[Any]) -> list[Any]:

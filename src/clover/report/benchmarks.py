@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from clover.data.video import read_frames
 from clover.errors import DataError
 from clover.evaluation.benchmarks import BENCHMARKS, Benchmark
 from clover.files import write_text
+from clover.report.page import render
 from clover.report.pictures import film_strip
 
 _NEEDED = (
@@ -180,14 +178,11 @@ def write_tables(path: Path, results: Sequence[ReportedResult], shown: Sequence[
     """
     order = list(BENCHMARKS)
     ordered = sorted(results, key=lambda result: (order.index(result.row.name), result.name))
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = files("clover.report").joinpath("benchmarks.html").read_text(encoding="utf-8")
     tables = {
         "Retrieval (the paper's Table 1)": [result for result in ordered if result.row.family == "retrieval"],
         "Questions (the paper's Table 2)": [result for result in ordered if result.row.family != "retrieval"],
     }
-    template = environment.from_string(page)
-    write_text(path, template.render(tables=tables, pictures=shown, headings=_HEADINGS))
+    write_text(path, render("benchmarks.html", tables=tables, pictures=shown, headings=_HEADINGS))
 
 
 _HEADINGS = {

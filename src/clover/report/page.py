@@ -69,6 +69,12 @@ def write_report(path: Path, report: DemoReport) -> None:
     Raises:
         WriteError: the place cannot be written.
     """
+    write_text(path, render("page.html", report=report))
+
+
+def render(name: str, **values: object) -> str:
+    """Fill a template of this package; the style sheet comes with it."""
+    here = files("clover.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("clover.report").joinpath("page.html").read_text(encoding="utf-8"))
-    write_text(path, template.render(report=report))
+    template = environment.from_string(here.joinpath(name).read_text(encoding="utf-8"))
+    return template.render(style=here.joinpath("style.css").read_text(encoding="utf-8"), **values)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Int64
 
 from clover.data.corpora.text_column import TextColumn
-from clover.data.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from clover.errors import DataError
+from clover.data.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, walk_files
+from clover.errors import DataError, MediaError
 
 
 def stem_of(name: str) -> str:
@@ -83,21 +82,9 @@ def _key(name: str) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def _files_in(folder: Path) -> Iterator[str]:
+def _files_in(folder: Path) -> list[str]:
     """Paths of all files, from the folder on, with ``/`` between their parts, in sorted order."""
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename}: expected a readable folder, found {error.strerror}; check its permissions")
-
-    visited: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        real = os.path.realpath(parent)
-        if real in visited:  # a link back up would never end
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = Path(parent).relative_to(folder)
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield (inside / name).as_posix()
+    try:
+        return sorted(path.relative_to(folder).as_posix() for path in walk_files(folder))
+    except MediaError as error:
+        raise DataError(str(error)) from error

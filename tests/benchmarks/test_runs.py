@@ -1,0 +1,118 @@
+"""From files in the publishers' layouts to results, through the commands."""
+
+import json
+import shutil
+
+import pytest
+from helpers import FORMATS, finetune, places, run
+
+from clover.evaluation.benchmarks import BENCHMARKS
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_runs_from_its_files_to_its_result(name, checkpoint, corpus, tmp_path):
+    folder, out = corpus(FORMATS[name]), tmp_path / "run"
+    status, output, errors = finetune(name, checkpoint, folder, out)
+    assert status == 0, errors
+    assert f"checkpoint: {out / 'checkpoint'}" in output
+    lines = tmp_path / "predictions.jsonl"
+    status, output, errors = run(
+        "evaluate", name, out / "checkpoint", *places(folder), "--baselines", "--predictions", lines
+    )
+    assert status == 0, errors
+    result = json.loads((out / "result.json").read_text())
+    assert result["benchmark"] == name
+    assert result["metric"] == BENCHMARKS[name].metric
+    assert result["interval"][0] <= result["value"] <= result["interval"][1]
+    assert 0 <= result["chance"] <= 100
+    assert 0 <= result["shuffled_frames"] <= 100
+    assert 0 <= result["single_frame"] <= 100
+    assert result["is_complete"]
+    assert result["selected_on"] == "last"
+    assert result["checksums"]
+    assert result["published"] == BENCHMARKS[name].published
+    assert f"{result['num_queries']:,}" in result["protocol"]
+    assert any("the published split has" in line for line in result["remarks"])
+    predictions = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert len(predictions) == result["num_queries"]
+    if result["metric"] == "accuracy":
+        right = sum(row["said"] == row["right"] for row in predictions)
+        assert result["value"] == pytest.approx(100 * right / len(predictions))
+    else:
+        right = sum(row["found"][0] == row["video"] for row in predictions)
+        assert result["value"] == pytest.approx(100 * right / len(predictions))
+        assert "dual_softmax_recall_at_1" in result["figures"]
+    assert BENCHMARKS[name].title in output
+    assert result["protocol"].split(";")[0] in output.replace("\n", " ")
+
+
+def test_zero_shot_retrieval_needs_no_fine_tuning(checkpoint, corpus):
+    folder = corpus("msrvtt")
+    status, output, _ = run("evaluate", "msrvtt-retrieval", checkpoint, *places(folder), "--zero-shot", "--json")
+    result = json.loads(output)
+    assert status == 0
+    assert result["is_zero_shot"]
+    assert result["published"]["recall_at_1"] == 26.4
+    assert result["selected_on"] == "unknown"
+
+
+def test_selection_on_training_videos_that_are_held_out(checkpoint, corpus, tmp_path):
+    out = tmp_path / "run"
+    folder = corpus("tgif-transition")
+    status, _, errors = finetune("tgif-transition", checkpoint, folder, out, "--select-on", "held_out")
+    assert status == 0, errors
+    notes = json.loads((out / "run.json").read_text())
+    everything = len((folder / "annotations/Train_transition_question.csv").read_text().splitlines()) - 1
+    assert 0 < notes["num_rows"] < everything
+    assert [row["step"] for row in json.loads((out / "selection.json").read_text())][-1] == 2
+    output = run("evaluate", "tgif-transition", out / "checkpoint", *places(folder))[1]
+    assert "checkpoint chosen on: held_out" in output
+
+
+def test_a_ready_made_vocabulary(checkpoint, corpus, tmp_path):
+    (tmp_path / "answers.txt").write_text("red\nblue\nsquare\n")
+    folder, out = corpus("msvd-qa"), tmp_path / "run"
+    status, output, errors = finetune("msvd-qa", checkpoint, folder, out, "--vocabulary", tmp_path / "answers.txt")
+    assert status == 0, errors
+    assert "rows whose answer is outside the vocabulary" in output
+    result = json.loads(run("evaluate", "msvd-qa", out / "checkpoint", *places(folder), "--json")[1])
+    assert result["num_gallery"] == 3
+    assert result["figures"]["outside_vocabulary"] > 0
+
+
+def test_selection_on_a_real_validation_split(checkpoint, corpus, tmp_path):
+    out = tmp_path / "run"
+    status, _, errors = finetune("msrvtt-qa", checkpoint, corpus("msrvtt-qa"), out, "--select-on", "validation")
+    assert status == 0, errors
+    assert json.loads((out / "selection.json").read_text())
+
+
+def test_msrvtt_choices_by_fusion(checkpoint, corpus, tmp_path):
+    folder, out = corpus("msrvtt-mc"), tmp_path / "run"
+    status, _, errors = finetune("msrvtt-mc", checkpoint, folder, out, "--by-fusion")
+    assert status == 0, errors
+    status, output, errors = run("evaluate", "msrvtt-mc", out / "checkpoint", *places(folder), "--by-fusion")
+    assert status == 0, errors
+    assert "by fusion" in output
+    assert (out / "result-by-fusion.json").is_file()
+    assert not (out / "result.json").exists()
+
+
+def test_a_new_run_takes_old_results_away(checkpoint, corpus, tmp_path):
+    folder, out = corpus("msrvtt-qa"), tmp_path / "run"
+    finetune("msrvtt-qa", checkpoint, folder, out)
+    run("evaluate", "msrvtt-qa", out / "checkpoint", *places(folder))
+    assert (out / "result.json").is_file()
+    finetune("msrvtt-qa", checkpoint, folder, out, "--overwrite")
+    assert not (out / "result.json").exists()
+
+
+def test_resuming_with_other_rows_is_refused(checkpoint, corpus, tmp_path):
+    folder, out = tmp_path / "copy", tmp_path / "run"
+    shutil.copytree(corpus("msrvtt-qa"), folder)
+    assert finetune("msrvtt-qa", checkpoint, folder, out)[0] == 0
+    questions = json.loads((folder / "annotations/train_qa.json").read_text())
+    (folder / "annotations/train_qa.json").write_text(json.dumps(questions[:-3]))
+    status, _, errors = finetune("msrvtt-qa", checkpoint, folder, out, "--resume")
+    assert status == 2
+    assert "other settings" in errors[-1]
