@@ -51,6 +51,16 @@ class ReportedResult:
         return [_shown("accuracy", figures["accuracy"])]
 
     @property
+    def warning(self) -> str:
+        """Why the figures do not compare with the published ones; empty where they do."""
+        if not self.plain["is_complete"]:
+            return "incomplete"
+        marks = ("SEEN IN TRAINING", "the published split has")
+        return (
+            "not the published split" if any(mark in line for line in self.plain["remarks"] for mark in marks) else ""
+        )
+
+    @property
     def dual_softmax_cells(self) -> list[str]:
         """The same figures with every query known; empty for other families."""
         figures = self.plain["figures"]
