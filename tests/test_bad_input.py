@@ -162,6 +162,8 @@ def test_a_disk_that_is_full_during_a_write(command, most_bytes, checkpoint, cor
         [sys.executable, "-m", "clover", *map(str, arguments)],
         capture_output=True,
         text=True,
+        # or Python would leave its own compiled modules cut short, for every later run
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes)),
     )
     last = done.stderr.splitlines()[-1]
