@@ -21,6 +21,7 @@ from torch import Tensor
 
 from clover.allocator import keep_freed_memory
 from clover.data.loader import PretrainingBatch
+from clover.experiment.pretraining import network_output
 from clover.modeling.initialise import new_model
 from clover.modeling.model import CloverModel, Embeddings, PretrainingOutput
 from clover.modeling.sizes import base, small
@@ -70,14 +71,7 @@ class Steps:
     def forward(self, batch: PretrainingBatch) -> PretrainingOutput:
         """As the project trains."""
         with self.autocast:
-            return self.network.pretraining_output(
-                batch.clip,
-                batch.is_masked_cell,
-                batch.token_ids,
-                batch.masked_token_ids,
-                batch.is_token,
-                batch.targets != IGNORED,
-            )
+            return network_output(self.network, batch)
 
     def plain(self, batch: PretrainingBatch) -> None:
         """The baseline."""

@@ -25,7 +25,7 @@ from clover.allocator import keep_freed_memory
 from clover.data.loader import PretrainingBatch
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.experiment.configs import PretrainingExperiment
-from clover.experiment.pretraining import Pretraining
+from clover.experiment.pretraining import Pretraining, network_output
 from clover.modeling.model import CloverModel, Embeddings, PretrainingOutput
 from clover.modeling.pixels import normalise
 from clover.objectives.pretraining import PretrainingObjectiveConfig, pretraining_losses
@@ -35,18 +35,6 @@ from clover.types import IGNORED
 from common import arguments, device_name, finish, interleaved, matmul_rate, synchronise
 
 Network = Callable[[CloverModel, PretrainingBatch], PretrainingOutput]
-
-
-def ours(network: CloverModel, batch: PretrainingBatch) -> PretrainingOutput:
-    """As the project trains."""
-    return network.pretraining_output(
-        batch.clip,
-        batch.is_masked_cell,
-        batch.token_ids,
-        batch.masked_token_ids,
-        batch.is_token,
-        batch.targets != IGNORED,
-    )
 
 
 def separate_calls(network: CloverModel, batch: PretrainingBatch) -> PretrainingOutput:
@@ -175,13 +163,13 @@ def main() -> None:
         step.network.fusion_encoder.compile(dynamic=False)
     step.network.eval()
     with torch.no_grad():
-        difference = abs(step.loss(ours) - step.loss(separate_calls)) / step.loss(ours)
+        difference = abs(step.loss(network_output) - step.loss(separate_calls)) / step.loss(network_output)
     assert difference < (1e-5 if options.dtype == "float32" else 0.02), f"the losses differ by {difference:.2g}"
     step.network.train()
     with FlopCounterMode(display=False) as counter:
-        step.loss(ours).backward()
+        step.loss(network_output).backward()
     flops, rate = counter.get_total_flops(), matmul_rate(device, getattr(torch, options.dtype))
-    seconds = interleaved(rounds, ours=lambda: step.run(ours), separate=lambda: step.run(separate_calls))
+    seconds = interleaved(rounds, ours=lambda: step.run(network_output), separate=lambda: step.run(separate_calls))
     parts = interleaved(rounds, **step.parts()) | {"data": data}
     ratio = statistics.median(theirs / mine for theirs, mine in zip(seconds["separate"], seconds["ours"], strict=True))
     medians = {name: statistics.median(values) for name, values in parts.items()}

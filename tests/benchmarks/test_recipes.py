@@ -21,133 +21,29 @@ def test_the_table_says_what_is_needed():
 
 # rate, decay, batch, epochs, warm-up epochs, start, stepping, norm, head rate, training frames, test frames, views,
 # training fit, test fit, flip, training length, test length, answers: the authors' configs, row by row
-PUBLISHED = {
-    "msrvtt-retrieval": (
-        1.2e-5,
-        0.01,
-        128,
-        100,
-        10,
-        1e-3,
-        "epoch",
-        5,
-        1,
-        12,
-        32,
-        1,
-        "random_crop",
-        "center_crop",
-        0.5,
-        30,
-        25,
-        0,
-    ),
-    "didemo-retrieval": (
-        1.2e-5,
-        0.01,
-        256,
-        50,
-        5,
-        1e-3,
-        "epoch",
-        5,
-        1,
-        8,
-        32,
-        1,
-        "random_crop",
-        "center_crop",
-        0,
-        50,
-        64,
-        0,
-    ),
-    "lsmdc-retrieval": (
-        1.2e-5,
-        0.01,
-        256,
-        50,
-        5,
-        1e-3,
-        "epoch",
-        5,
-        1,
-        8,
-        32,
-        1,
-        "random_crop",
-        "center_crop",
-        0,
-        40,
-        40,
-        0,
-    ),
-    "tgif-action": (5e-6, 0.01, 128, 100, 10, 1e-4, "epoch", 50, 10, 8, 8, 4, "random_crop", "square", 0, 100, 100, 0),
-    "tgif-transition": (
-        5e-6,
-        0.01,
-        128,
-        50,
-        5,
-        1e-4,
-        "epoch",
-        50,
-        10,
-        8,
-        8,
-        4,
-        "random_crop",
-        "square",
-        0,
-        100,
-        100,
-        0,
-    ),
-    "msrvtt-mc": (1.2e-5, 0.01, 16, 100, 10, 1e-3, "epoch", 5, 1, 8, 32, 1, "random_crop", "center_crop", 0, 30, 30, 0),
-    "lsmdc-mc": (1.2e-5, 0.01, 128, 20, 2, 1e-4, "iteration", 50, 10, 8, 8, 1, "random_crop", "square", 0, 256, 256, 0),
-    "tgif-frame": (
-        1.2e-5,
-        0.01,
-        128,
-        20,
-        2,
-        1e-4,
-        "iteration",
-        50,
-        10,
-        8,
-        8,
-        1,
-        "random_crop",
-        "center_crop",
-        0,
-        40,
-        40,
-        1540,
-    ),
-    "msrvtt-qa": (1.2e-5, 0.001, 256, 20, 2, 1e-4, "epoch", 50, 10, 8, 8, 1, "random_crop", "square", 0, 40, 40, 1500),
-    "msvd-qa": (1.2e-5, 0.01, 128, 40, 4, 1e-4, "iteration", 50, 10, 8, 8, 1, "square", "square", 0, 40, 40, 1000),
-    "lsmdc-fib": (
-        1.2e-5,
-        0.01,
-        128,
-        20,
-        2,
-        1e-4,
-        "iteration",
-        50,
-        10,
-        8,
-        8,
-        1,
-        "random_crop",
-        "square",
-        0,
-        200,
-        200,
-        908,
-    ),
-}
+_TABLE = """
+    msrvtt-retrieval 1.2e-05 0.01 128 100 10 0.001 epoch 5 1 12 32 1 random_crop center_crop 0.5 30 25 0
+    didemo-retrieval 1.2e-05 0.01 256 50 5 0.001 epoch 5 1 8 32 1 random_crop center_crop 0 50 64 0
+    lsmdc-retrieval  1.2e-05 0.01 256 50 5 0.001 epoch 5 1 8 32 1 random_crop center_crop 0 40 40 0
+    tgif-action      5e-06 0.01 128 100 10 0.0001 epoch 50 10 8 8 4 random_crop square 0 100 100 0
+    tgif-transition  5e-06 0.01 128 50 5 0.0001 epoch 50 10 8 8 4 random_crop square 0 100 100 0
+    msrvtt-mc        1.2e-05 0.01 16 100 10 0.001 epoch 5 1 8 32 1 random_crop center_crop 0 30 30 0
+    lsmdc-mc         1.2e-05 0.01 128 20 2 0.0001 iteration 50 10 8 8 1 random_crop square 0 256 256 0
+    tgif-frame       1.2e-05 0.01 128 20 2 0.0001 iteration 50 10 8 8 1 random_crop center_crop 0 40 40 1540
+    msrvtt-qa        1.2e-05 0.001 256 20 2 0.0001 epoch 50 10 8 8 1 random_crop square 0 40 40 1500
+    msvd-qa          1.2e-05 0.01 128 40 4 0.0001 iteration 50 10 8 8 1 square square 0 40 40 1000
+    lsmdc-fib        1.2e-05 0.01 128 20 2 0.0001 iteration 50 10 8 8 1 random_crop square 0 200 200 908
+"""
+
+
+def _value(word):
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
+PUBLISHED = {name: tuple(map(_value, words)) for name, *words in map(str.split, _TABLE.strip().splitlines())}
 DROPOUT = {"tgif-frame": 0.1, "msrvtt-qa": 0.1}
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from clover.data.annotations.media import Located, MediaIndex, MissingMedia, locate, media_stem
+from clover.data.annotations.media import Located, MediaIndex, MissingMedia, locate
 from clover.data.annotations.problems import Problems
 from clover.errors import ConfigError, DataError
 from clover.evaluation.benchmarks import Benchmark
@@ -130,11 +130,6 @@ class BenchmarkData:
             num_missing=len(located.missing),
             remarks=(*problems.notes, *problems.summary(), *located.summary()),
         )
-
-    def stems(self, role: Role, name: str = "") -> list[str]:
-        """Names of the videos of a split, without folder and ending, sorted."""
-        rows, _ = self.read(role, name)
-        return sorted({media_stem(record.video.name) for record in rows})
 
     def training_answers(self) -> list[str]:
         """The answers of the training split, whether their media are here or not.

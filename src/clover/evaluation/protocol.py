@@ -14,7 +14,6 @@ from clover.data.annotations.media import media_stem
 from clover.errors import ConfigError
 from clover.evaluation.benchmark_data import BenchmarkData, Split, count_remark
 from clover.evaluation.benchmarks import Benchmark
-from clover.evaluation.metrics import ranks
 from clover.evaluation.open_answer import mean_interval
 from clover.evaluation.predictions import Predictions, predict_answers, predict_choices
 from clover.evaluation.retrieval import evaluate_retrieval
@@ -303,7 +302,7 @@ def _measure_retrieval(
         num_queries=metrics.num_queries,
         num_gallery=metrics.num_gallery,
         unreadable=found.skipped,
-        hits=ranks(found.scores, np.array([found.videos.index(pair.video) for pair in found.pairs])) == 1,
+        hits=found.text_ranks == 1,
         groups=[str(pair.video) for pair in found.pairs],
         predictions=predictions,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clover.errors import DataError, MediaError
-from clover.evaluation.metrics import RetrievalMetrics, both_directions, dual_softmax, similarities
+from clover.evaluation.metrics import RetrievalMetrics, both_directions, dual_softmax, ranks, similarities
 from clover.evaluation.predictions import batched
 from clover.evaluation.views import ReadClip
 from clover.pipeline import Clover
@@ -29,6 +29,8 @@ class RetrievalResult:
     skipped: dict[str, str]
     """Videos left out because they cannot be read, and why; they left the gallery and their texts the queries."""
     scores: Float[np.ndarray, "texts videos"]
+    text_ranks: Float[np.ndarray, " texts"]
+    """Rank, from 1, of every text's video."""
     pairs: list[Pair]
     """The queries, in step with the rows of the scores."""
     videos: list[Path]
@@ -122,6 +124,7 @@ def evaluate_retrieval(
         dual_softmax=both_directions(dual_softmax(scores), video_of_text)["text_to_video"],
         skipped=skipped,
         scores=scores,
+        text_ranks=ranks(scores, video_of_text),
         pairs=kept,
         videos=list(embeddings),
     )

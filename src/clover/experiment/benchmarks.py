@@ -98,18 +98,15 @@ def finetune_benchmark(
     )
     tuned = run.run(clover.with_inputs(experiment.inputs), readable, resume=resume)
     finetuned = Finetuned(clover=tuned, skipped=skipped, num_left_out=training.num_left_out)
-    return BenchmarkRun(
-        finetuned=finetuned,
-        remarks=training.split.remarks,
-        notes={
-            "benchmark": row.name,
-            "select_on": experiment.select_on,
-            "train_split": training.split.name,
-            "num_rows": len(readable),
-            "num_steps": stage.num_steps,
-            "training_videos": sorted({media_stem(record.video.name) for record in training.rows}),
-        },
-    )
+    notes = {
+        "benchmark": row.name,
+        "select_on": experiment.select_on,
+        "train_split": training.split.name,
+        "num_rows": len(readable),
+        "num_steps": stage.num_steps,
+        "training_videos": sorted({media_stem(record.video.name) for record in training.rows}),
+    }
+    return BenchmarkRun(finetuned=finetuned, remarks=training.split.remarks, notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)

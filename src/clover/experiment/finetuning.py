@@ -81,8 +81,6 @@ class Finetuning:
             for encoder in (tuned.network.video_encoder, tuned.network.text_encoder):
                 encoder.requires_grad_(False)
 
-        collator: Any = self.task.collator
-
         def losses(batch: Any, _: int) -> Losses:
             return self.task.losses(tuned, batch)
 
@@ -93,12 +91,12 @@ class Finetuning:
             stage=self.stage,
             module=tuned.network,
             items=[row for row in rows if str(row.video) not in (self.skipped or {})],
-            make_batch=collator(
+            make_batch=self.task.collator(
+                tuned,
                 read_clip=self.read_clip,
                 tokenizer=tuned.tokenizer,
                 max_text_length=self.max_text_length,
                 skipped=self.skipped,
-                **self.task.collator_settings(tuned),
             ),
             losses=losses,
             seed=self.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from clover.experiment.pieces import (
     tokenizer_for,
 )
 from clover.modeling.initialise import initialise, new_model
-from clover.modeling.model import PretrainingOutput
+from clover.modeling.model import CloverModel, PretrainingOutput
 from clover.objectives.masked_words import focal_loss
 from clover.objectives.pretraining import Losses, pretraining_losses
 from clover.objectives.warm_start import label_loss
@@ -43,6 +44,18 @@ def ramp(step: int, num_steps: int, shares: tuple[float, float]) -> float:
 
 _STAGES = ("video_warm_start", "text_warm_start", "pretraining")
 """Folders of the stages of a run."""
+
+
+def network_output(network: CloverModel, batch: PretrainingBatch) -> PretrainingOutput:
+    """What the objectives look at, of one batch."""
+    return network.pretraining_output(
+        batch.clip,
+        batch.is_masked_cell,
+        batch.token_ids,
+        batch.masked_token_ids,
+        batch.is_token,
+        batch.targets != IGNORED,
+    )
 
 
 class Pretraining:
@@ -119,10 +132,14 @@ class Pretraining:
             scale = ramp(step, stage.num_steps, self.experiment.ranking_ramp)
             if has_cache:
                 return cached_gradients(
-                    batch, self._forward, objective, micro_batch_size=stage.micro_batch_size, ranking_scale=scale
+                    batch,
+                    partial(network_output, self.network),
+                    objective,
+                    micro_batch_size=stage.micro_batch_size,
+                    ranking_scale=scale,
                 )
             masked_words = batch.targets[batch.targets != IGNORED]
-            return pretraining_losses(self._forward(batch), masked_words, objective, ranking_scale=scale)
+            return pretraining_losses(network_output(self.network, batch), masked_words, objective, ranking_scale=scale)
 
         self._stage(
             "pretraining",
@@ -133,16 +150,6 @@ class Pretraining:
             losses,
             resume,
             leaves_gradients=has_cache,
-        )
-
-    def _forward(self, batch: PretrainingBatch) -> PretrainingOutput:
-        return self.network.pretraining_output(
-            batch.clip,
-            batch.is_masked_cell,
-            batch.token_ids,
-            batch.masked_token_ids,
-            batch.is_token,
-            batch.targets != IGNORED,
         )
 
     def _warm_start_video(self, resume: bool) -> None:

@@ -27,11 +27,10 @@ class RetrievalTask:
     """Video and text of a pair nearer to each other than to the rest of the batch."""
 
     temperature: float = 0.05
-    collator = PairCollator
 
-    def collator_settings(self, clover: Clover) -> dict[str, Any]:
-        """Nothing besides what all collators take."""
-        return {}
+    def collator(self, clover: Clover, **settings: Any) -> PairCollator:
+        """Rows to batches; takes the settings of `ClipCollator`."""
+        return PairCollator(**settings)
 
     def with_head(self, clover: Clover, seed: int) -> Clover:
         """Retrieval uses the projections of pre-training; task heads go."""
@@ -55,11 +54,10 @@ class ChoiceTask:
     """The right one of several texts."""
 
     dropout: float = 0.5
-    collator = ChoiceCollator
 
-    def collator_settings(self, clover: Clover) -> dict[str, Any]:
-        """Texts are composed as the model's config says."""
-        return {"lists_options": clover.config.inputs.lists_options}
+    def collator(self, clover: Clover, **settings: Any) -> ChoiceCollator:
+        """Rows to batches; takes the settings of `ClipCollator`."""
+        return ChoiceCollator(lists_options=clover.config.inputs.lists_options, **settings)
 
     def with_head(self, clover: Clover, seed: int) -> Clover:
         """One score per composed text."""
@@ -84,11 +82,10 @@ class AnswerTask:
     answers: tuple[str, ...]
     dropout: float = 0.1
     at_mask: bool = False
-    collator = QuestionCollator
 
-    def collator_settings(self, clover: Clover) -> dict[str, Any]:
-        """Nothing besides what all collators take."""
-        return {}
+    def collator(self, clover: Clover, **settings: Any) -> QuestionCollator:
+        """Rows to batches; takes the settings of `ClipCollator`."""
+        return QuestionCollator(**settings)
 
     def with_head(self, clover: Clover, seed: int) -> Clover:
         """One score per answer of the vocabulary."""
@@ -111,5 +108,5 @@ class AnswerTask:
 
 
 Task = RetrievalTask | ChoiceTask | AnswerTask
-"""One family of benchmarks: `collator` makes batches of its rows, `with_head` gives the model what the task needs on
-top, `usable` finds the rows that can be trained on, `losses` is one forward pass."""
+"""One family of benchmarks: `collator` gives what makes batches of its rows, `with_head` the model with what the task
+needs on top, `usable` the rows that can be trained on, `losses` one forward pass."""
