@@ -44,8 +44,8 @@ class PlanOptions:
     """Whole weights on every device (ddp), or weights, gradients and optimiser states shared out (fsdp)."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     """Numbers that the network computes with."""
-    activation_checkpointing: bool = False
-    """Compute every block again in the backward pass: less memory, one forward pass more."""
+    checkpoints_activations: bool = False
+    """Compute every layer again in the backward pass: less memory, one forward pass more."""
     utilisation: float = 40.0
     """Per cent of the data sheet's peak that is reached, operations done twice included."""
     videos: int | None = None
@@ -135,7 +135,7 @@ def setting_of(options: PlanOptions) -> Setting:
         device=device,
         parallel=options.parallel,
         precision=options.precision,
-        recomputes_blocks=options.activation_checkpointing,
+        recomputes_blocks=options.checkpoints_activations,
         utilisation=options.utilisation / 100,
         memory_share=options.memory_share / 100,
         bandwidth=options.bandwidth * 1e9,

@@ -6,11 +6,12 @@ from rich.console import Console
 from rich.table import Table
 
 from clover.planning.devices import GIBIBYTE
-from clover.planning.plan import Plan, Setting
+from clover.planning.plan import Operations, Plan, Setting
 
 _MEMORY_ROWS = (
     ("weights, float32", "weights"),
     ("gradients", "gradients"),
+    ("copies of the gradients to be sent", "buckets"),
     ("AdamW's two averages", "optimizer"),
     ("copies of the weights to compute with", "narrow_weights"),
     ("clips: this batch and the next", "clips"),
@@ -23,19 +24,23 @@ _MEMORY_ROWS = (
 def show(recipe: str, setting: Setting, plan: Plan) -> None:
     """Print operations, memory, time, data, and what all of it assumes."""
     console = Console()
-    device, batch = setting.device, f"batch {setting.batch_size:,}"
-    print(
+    device = setting.device
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
+    say(
         f"{recipe}: {setting.num_devices} x {device.name} ({device.flops / 1e12:,.0f} TFLOP/s, "
         f"{device.memory_bytes / GIBIBYTE:.0f} GiB), {setting.parallel}, {setting.precision},"
     )
-    print(f"{batch} in micro-batches of {plan.micro_batch_size:,} a device, {_sample(setting)}\n")
+    say(f"batch {setting.batch_size:,} in micro-batches of {plan.micro_batch_size:,} a device, {_sample(setting)}\n")
     console.print(_operations(setting, plan))
     console.print(_memory(plan))
-    print(_verdict(setting, plan) + "\n")
+    say(_verdict(setting, plan) + "\n")
     console.print(_time(setting, plan))
-    print("Assumptions")
+    say("Assumptions")
     for line in assumptions(setting):
-        console.print(f"- {line}", highlight=False, markup=False)
+        say(f"- {line}")
 
 
 def _sample(setting: Setting) -> str:
@@ -52,17 +57,24 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
+def _kinds(setting: Setting) -> list[str]:
+    """What the run reads: videos, images or both."""
+    return [name for name in ("video", "image") if getattr(setting.workload, f"num_{name}s")]
+
+
 def _operations(setting: Setting, plan: Plan) -> Table:
-    table = _table("GFLOP of one sample", "", "video", "image")
-
-    def add(name: str, video: float, image: float, *, end: bool = False) -> None:
-        table.add_row(name, f"{video / 1e9:,.1f}", f"{image / 1e9:,.1f}", end_section=end)
-
-    for part, flops in plan.video.forward.items():
-        add(f"{part}, forward", flops, plan.image.forward[part], end=part == "heads")
-    add("forward and backward", plan.video.training, plan.image.training)
-    add(f"executed ({_repeated(setting, plan)})", plan.video.executed, plan.image.executed)
+    kinds: list[Operations] = [getattr(plan, name) for name in _kinds(setting)]
+    table = _table("GFLOP of one sample", "", *_kinds(setting))
+    for part in plan.video.forward:
+        row = [_gigaflop(kind.forward[part]) for kind in kinds]
+        table.add_row(f"{part}, forward", *row, end_section=part == "heads")
+    table.add_row("forward and backward", *(_gigaflop(kind.training) for kind in kinds))
+    table.add_row(f"executed ({_repeated(setting, plan)})", *(_gigaflop(kind.executed) for kind in kinds))
     return table
+
+
+def _gigaflop(flops: int) -> str:
+    return f"{flops / 1e9:,.1f}" if flops >= 1e9 else f"{flops / 1e9:.2g}"
 
 
 def _repeated(setting: Setting, plan: Plan) -> str:
@@ -72,39 +84,47 @@ def _repeated(setting: Setting, plan: Plan) -> str:
 
 
 def _memory(plan: Plan) -> Table:
-    table = _table("Memory of one device", "", "GiB")
-    for title, name in _MEMORY_ROWS:
-        table.add_row(title, f"{getattr(plan.memory, name) / GIBIBYTE:,.2f}", end_section=name == "objective")
-    table.add_row("peak", f"{plan.memory.peak / GIBIBYTE:,.1f}")
-    table.add_row("usable", f"{plan.usable_bytes / GIBIBYTE:,.1f}")
+    name, unit = ("GiB", GIBIBYTE) if plan.memory.peak >= GIBIBYTE else ("MiB", 1 << 20)
+    table = _table("Memory of one device", "", name)
+    for title, field in _MEMORY_ROWS:
+        if getattr(plan.memory, field):
+            table.add_row(title, f"{getattr(plan.memory, field) / unit:,.2f}", end_section=field == "objective")
+    table.add_row("peak", f"{plan.memory.peak / unit:,.1f}")
+    table.add_row("usable", f"{plan.usable_bytes / unit:,.1f}")
     return table
 
 
 def _verdict(setting: Setting, plan: Plan) -> str:
     largest = plan.largest_micro_batch_size
     if plan.fits:
-        return f"It fits. The largest micro-batch that fits is {largest} of the device's {setting.batch_per_device:,}."
+        return (
+            f"It fits. The largest micro-batch that fits is {largest:,} of the device's {setting.batch_per_device:,}."
+        )
     if largest:
         return f"IT DOES NOT FIT: the largest micro-batch that fits is {largest}; give --micro-batch-size {largest}."
-    remedies = ["--activation-checkpointing"] * (not setting.recomputes_blocks)
-    remedies += ["--parallel fsdp"] * (setting.parallel == "ddp" and setting.num_devices > 1)
-    remedies += ["a smaller --batch-size" if plan.memory.objective > plan.usable_bytes / 2 else "a larger device"]
-    return f"IT DOES NOT FIT, not even one sample at a time; try {', '.join(remedies)}."
+    memory = plan.memory
+    always = memory.weights + memory.gradients + memory.buckets + memory.optimizer
+    if max(memory.objective, memory.clips) > max(always, memory.activations):
+        remedy = "a smaller --batch-size (the objective's share is the same on every device), or more devices"
+    elif always > memory.activations:
+        remedy = "more devices with --parallel fsdp" if setting.parallel == "ddp" else "more devices"
+    else:
+        remedy = "a larger device" if setting.recomputes_blocks else "--checkpoints-activations"
+    return f"IT DOES NOT FIT, not even one sample at a time: try {remedy}."
 
 
 def _time(setting: Setting, plan: Plan) -> Table:
     table = _table("The run", "", "")
-    for name in ("video", "image"):
-        if getattr(setting.workload, f"num_{name}s"):
-            seconds = getattr(plan, f"{name}_step").compute_seconds
-            table.add_row(f"seconds of a step of {name}s, network", f"{seconds:,.3f}")
+    for name in _kinds(setting):
+        seconds = getattr(plan, f"{name}_step").compute_seconds
+        table.add_row(f"seconds of a step of {name}s, network", f"{seconds:,.3f}")
     table.add_row("seconds of its objective", f"{plan.video_step.objective_seconds:,.4f}")
     table.add_row("samples a second", f"{plan.samples_per_second:,.0f}")
     table.add_row("steps", f"{plan.num_steps:,.0f}")
     table.add_row("FLOP, forward and backward", f"{plan.training_flops:.3g}")
     table.add_row("FLOP executed", f"{plan.executed_flops:.3g}", end_section=True)
-    table.add_row("days, traffic hidden behind computation", _days(plan.days))
-    table.add_row("days, all traffic waited for", _days(plan.days_nothing_hidden), end_section=True)
+    table.add_row("all of it, traffic hidden behind computation", duration(plan.days))
+    table.add_row("all of it, every transfer waited for", duration(plan.days_nothing_hidden), end_section=True)
     traffic = plan.traffic
     table.add_row("MB a device sends in a step, gradients", f"{traffic.gradients / 1e6:,.0f}")
     if traffic.weights:
@@ -115,20 +135,24 @@ def _time(setting: Setting, plan: Plan) -> Table:
     return table
 
 
-def _days(days: float) -> str:
-    return f"{days:.3g}" if days < 100 else f"{days:,.0f}"
+def duration(days: float) -> str:
+    """Days, hours, minutes or seconds, whichever reads best, to three digits."""
+    for name, size in (("days", 1.0), ("hours", 1 / 24), ("minutes", 1 / 1440)):
+        if days >= size:
+            return f"{days / size:.3g} {name}" if days / size < 1000 else f"{days / size:,.0f} {name}"
+    return f"{days * 86_400:.2g} seconds"
 
 
 def assumptions(setting: Setting) -> list[str]:
     """What the figures rest on, a sentence each."""
     workload, device, video = setting.workload, setting.device, setting.video
-    name = f"{workload.name}, " if workload.name else ""
+    counts = {"videos": workload.num_videos, "images": workload.num_images}
+    read = workload.name or " and ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
     rate = device.flops if setting.precision == "bfloat16" else device.wide_flops
     share = f"{100 * setting.utilisation:g} %"
     held = "norms in float32, all else in two bytes" if video.number_bytes == 2 else "in float32"
     return [
-        f"Data: {name or f'{workload.num_videos:,} videos and {workload.num_images:,} images, '}each "
-        f"{workload.num_epochs:g} times (--videos, --images, --epochs).",
+        f"Data: {read}, {workload.num_epochs:g} epochs (--videos, --images, --epochs).",
         f"Every text is {video.text_length} word pieces, padding included, with {video.num_masked_words} masked.",
         "Operations are those of matrix products; the backward pass takes two for each of the forward pass.",
         f"Rate: {share} of {rate:.3g} FLOP/s (--utilisation; {device.source}), operations done twice included. The "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -39,16 +40,16 @@ def _device(name: str, teraflops: float, wide_teraflops: float, gibibytes: int, 
 # H200 1,979, B200 4,500 (of eight in one machine: 36 PFLOPS; 1,440 GB). The RTX 4090's rate is the one that
 # accumulates in float32, as training does (Ada architecture white paper, appendix A).
 _ROWS = (
-    _device("A100-40", 312, 19.5, 40, "NVIDIA A100 data sheet"),
-    _device("A100-80", 312, 19.5, 80, "NVIDIA A100 data sheet"),
-    _device("B200", 2250, 75, 180, "NVIDIA DGX B200 and HGX data sheets"),
-    _device("H100", 989, 67, 80, "NVIDIA H100 data sheet, SXM5"),
-    _device("H100-PCIe", 756, 51, 80, "NVIDIA H100 data sheet, PCIe"),
-    _device("H200", 989, 67, 141, "NVIDIA H200 data sheet, SXM"),
-    _device("L40S", 362, 91.6, 48, "NVIDIA L40S data sheet"),
-    _device("RTX4090", 165, 82.6, 24, "NVIDIA Ada GPU architecture white paper"),
-    _device("V100-16", 125, 15.7, 16, "NVIDIA V100 data sheet, SXM2; float16, it has no bfloat16"),
-    _device("V100-32", 125, 15.7, 32, "NVIDIA V100 data sheet, SXM2; float16, it has no bfloat16"),
+    _device("A100-40", 312.0, 19.5, 40, "NVIDIA A100 data sheet"),
+    _device("A100-80", 312.0, 19.5, 80, "NVIDIA A100 data sheet"),
+    _device("B200", 2250.0, 75.0, 180, "NVIDIA DGX B200 and HGX data sheets"),
+    _device("H100", 989.0, 67.0, 80, "NVIDIA H100 data sheet, SXM5"),
+    _device("H100-PCIe", 756.0, 51.0, 80, "NVIDIA H100 data sheet, PCIe"),
+    _device("H200", 989.0, 67.0, 141, "NVIDIA H200 data sheet, SXM"),
+    _device("L40S", 362.0, 91.6, 48, "NVIDIA L40S data sheet"),
+    _device("RTX4090", 165.0, 82.6, 24, "NVIDIA Ada GPU architecture white paper"),
+    _device("V100-16", 125.0, 15.7, 16, "NVIDIA V100 data sheet, SXM2; float16, it has no bfloat16"),
+    _device("V100-32", 125.0, 15.7, 32, "NVIDIA V100 data sheet, SXM2; float16, it has no bfloat16"),
 )
 DEVICES = {device.name: device for device in _ROWS}
 _SHORT = {"A100": "A100-80", "H100-SXM": "H100", "4090": "RTX4090", "V100": "V100-32"}
@@ -71,10 +72,12 @@ def parse_devices(text: str, *, flops: float = 0.0, memory_bytes: float = 0.0) -
     num_devices = int(found[1] or 1)
     if num_devices < 1:
         raise ConfigError(f"devices are {text!r}; a run needs at least 1, such as 1x{found[2]}")
-    if flops < 0 or memory_bytes < 0:
+    if not (0 <= flops < math.inf and 0 <= memory_bytes < math.inf):
         raise ConfigError(f"a device of {flops:g} operations a second and {memory_bytes:g} bytes: give both above 0")
     names = {name.lower(): name for name in DEVICES} | {short.lower(): name for short, name in _SHORT.items()}
     known = DEVICES.get(names.get(found[2].lower(), ""))
+    if known is None and not re.search(r"[a-wyz]", found[2], re.IGNORECASE):
+        raise ConfigError(f"devices are {text!r}; write a number, x and a name, such as 8xH100")
     if known is None and not (flops and memory_bytes):
         raise ConfigError(
             f"unknown device {found[2]!r}; known are {', '.join(DEVICES)}; "

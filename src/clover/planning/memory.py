@@ -63,6 +63,8 @@ class Memory:
 
     weights: float
     gradients: float
+    buckets: float
+    """Second copy of the gradients, which ddp sends."""
     optimizer: float
     narrow_weights: float
     """Copies of the weights in the narrow number format."""
@@ -94,7 +96,8 @@ def memory_of(needs: MemoryNeeds, micro_batch_size: int, *, is_cached: bool) -> 
     activations = float(needs.held_bytes * micro_batch_size)
     working = float(needs.working_bytes * micro_batch_size)
     objective = float(needs.objective.peak_bytes(needs.batch_size, needs.embedding_width))
-    always = (2 + _ADAM_NUMBERS) * weights + narrow + clips
+    buckets = weights if needs.parallel == "ddp" and needs.num_devices > 1 else 0.0
+    always = (2 + _ADAM_NUMBERS) * weights + buckets + narrow + clips
     if is_cached:  # between the passes only the embeddings remain
         peak = always + max(activations + working, objective)
     else:
@@ -102,6 +105,7 @@ def memory_of(needs: MemoryNeeds, micro_batch_size: int, *, is_cached: bool) -> 
     return Memory(
         weights=weights,
         gradients=weights,
+        buckets=buckets,
         optimizer=_ADAM_NUMBERS * weights,
         narrow_weights=narrow,
         clips=clips,

@@ -34,9 +34,9 @@ class ObjectiveCost:
 
 
 OBJECTIVES = {
-    "tri-modal": ObjectiveCost(num_tables=12, held_per_pair=18.5, working_per_pair=3, held_per_sample=38),
-    "pair-wise": ObjectiveCost(num_tables=1, held_per_pair=1, working_per_pair=1, held_per_sample=14),
-    "none": ObjectiveCost(num_tables=0, held_per_pair=0, working_per_pair=0, held_per_sample=12),
+    "tri-modal": ObjectiveCost(num_tables=12, held_per_pair=18.5, working_per_pair=3.0, held_per_sample=38),
+    "pair-wise": ObjectiveCost(num_tables=1, held_per_pair=1.0, working_per_pair=1.0, held_per_sample=14),
+    "none": ObjectiveCost(num_tables=0, held_per_pair=0.0, working_per_pair=0.0, held_per_sample=12),
 }
 """By alignment. What autograd holds is counted in `tests/planning`; the working part is three tables (one), and the
 sum agrees with the growth of a process: 21.7 numbers a pair between batches of 2,048 and 4,096."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -64,10 +65,12 @@ class Setting:
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name) * 100:g} %; give more than 0 and at most 100 %")
         for name in ("bandwidth", "videos_per_core_second", "images_per_core_second"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name):g}; it must be above 0")
         workload = self.workload
-        if min(workload.num_videos, workload.num_images) < 0 or workload.num_epochs <= 0:
+        if self.video_bytes < 0 or self.image_bytes < 0:
+            raise ConfigError(f"files of {self.video_bytes:g} and {self.image_bytes:g} bytes: give 0 or more")
+        if min(workload.num_videos, workload.num_images) < 0 or not 0 < workload.num_epochs < math.inf:
             raise ConfigError(
                 f"{workload.num_videos} videos and {workload.num_images} images, {workload.num_epochs:g} times: "
                 f"give 0 or more of each, and more than 0 epochs"
