@@ -69,7 +69,7 @@ def test_own_devices_need_both_figures_and_known_ones_take_either():
         (["base-size", "--utilisation", "0"], "utilisation is 0 %"),
         (["base-size", "--utilisation", "101"], "utilisation is 101 %"),
         (["base-size", "--memory-share", "-5"], "memory_share is -5 %"),
-        (["base-size", "--bandwidth", "0"], "bandwidth is 0"),
+        (["base-size", "--machine-bandwidth", "0"], "machine_bandwidth is 0"),
         (["base-size", "--videos-per-core-second", "0"], "videos_per_core_second is 0"),
         (["base-size", "--video-megabytes", "-1"], "files of -1e+06 and 40000 bytes"),
         (["base-size", "--epochs", "0"], "more than 0 epochs"),
@@ -143,6 +143,21 @@ def test_traffic_counts_every_pass_of_a_sharded_network():
     assert sharded.traffic.gradients == pytest.approx(4 * weights)
     assert sharded.traffic.weights == pytest.approx(3 * 4 * weights)
     assert copied.traffic.embeddings == sharded.traffic.embeddings == 7 / 8 * 6 * 1024 * 768 * 4
+
+
+def test_rings_are_as_fast_as_their_slowest_link():
+    assert setting_of(PlanOptions(recipe="base-size", devices="8xH100")).bandwidth == 450e9
+    assert setting_of(PlanOptions(recipe="base-size", devices="16xH100")).bandwidth == 50e9
+    assert setting_of(PlanOptions(recipe="base-size", devices="16xL40S", machine_bandwidth=400.0)).bandwidth == 32e9
+
+
+def test_a_shared_objective_takes_a_share_of_the_pairs():
+    setting = setting_of(PlanOptions(recipe="webvid_cc3m", devices="64xH100", batch_size=32_768))
+    whole, shared = make_plan(setting), make_plan(replace(setting, objective_shares=64))
+    assert not whole.fits and shared.fits
+    assert shared.objective_flops == whole.objective_flops // 64
+    pairs = 21.5 * 4 * 32_768**2
+    assert whole.memory.objective - shared.memory.objective == pytest.approx(pairs * 63 / 64)
 
 
 def test_a_recipe_without_published_data_takes_its_own_steps():

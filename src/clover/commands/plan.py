@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_format
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -32,7 +32,7 @@ _STAND_INS = {"webvid_cc3m": "base-size"}
 class PlanOptions:
     """Operations, memory, days, processor cores and bytes of a pre-training run: arithmetic, nothing is run."""
 
-    recipe: tyro.conf.Positional[str]
+    recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
     """A recipe of clover pretrain, such as webvid_cc3m."""
     devices: str = "1xH100"
     """Number and kind, such as 8xH100; an unknown kind is answered with the known ones."""
@@ -54,8 +54,8 @@ class PlanOptions:
     """Images of one epoch; the recipe's if not given."""
     epochs: float | None = None
     """Times that each is read; the recipe's if not given."""
-    bandwidth: float = 25.0
-    """GB a second that each device sends to others; 25 is a link of 200 Gbit/s for each."""
+    machine_bandwidth: float = 50.0
+    """GB a second that leave a machine of eight devices, through all its links; 50 is 400 Gbit/s."""
     videos_per_core_second: float = VIDEOS_PER_CORE_SECOND
     """Videos that one processor core decodes in a second."""
     images_per_core_second: float = IMAGES_PER_CORE_SECOND
@@ -138,7 +138,7 @@ def setting_of(options: PlanOptions) -> Setting:
         recomputes_blocks=options.checkpoints_activations,
         utilisation=options.utilisation / 100,
         memory_share=options.memory_share / 100,
-        bandwidth=options.bandwidth * 1e9,
+        machine_bandwidth=options.machine_bandwidth * 1e9,
         videos_per_core_second=options.videos_per_core_second,
         images_per_core_second=options.images_per_core_second,
         video_bytes=options.video_megabytes * 1e6,

@@ -161,7 +161,8 @@ def assumptions(setting: Setting) -> list[str]:
         f"on a processor.",
         f"Memory: {100 * setting.memory_share:g} % of the device is used (--memory-share); the batch and the next lie "
         f"on it.",
-        f"Traffic: ring algorithms in float32, {setting.bandwidth / 1e9:g} GB/s sent by each device (--bandwidth).",
+        f"Traffic: ring algorithms in float32 at {setting.bandwidth / 1e9:g} GB/s: the data sheet's link within a "
+        f"machine, {setting.machine_bandwidth / 1e9:g} out of each machine of eight (--machine-bandwidth).",
         f"Decoding: a core reads {setting.videos_per_core_second:g} videos or {setting.images_per_core_second:g} "
         f"images a second (--videos-per-core-second, --images-per-core-second).",
         f"Files: {setting.video_bytes / 1e6:g} MB a video, {setting.image_bytes / 1e6:g} MB an image "

@@ -25,6 +25,8 @@ class MemoryNeeds:
     clip_bytes: int
     """One sample as it comes to the device, in bytes of a pixel."""
     objective: ObjectiveCost
+    objective_shares: int
+    """Devices that share its pairs; 1: each has all."""
     embedding_width: int
     batch_size: int
     """Samples of a step on all devices: the objective sees them all on each."""
@@ -95,7 +97,9 @@ def memory_of(needs: MemoryNeeds, micro_batch_size: int, *, is_cached: bool) -> 
     clips = 2.0 * needs.clip_bytes * needs.batch_per_device
     activations = float(needs.held_bytes * micro_batch_size)
     working = float(needs.working_bytes * micro_batch_size)
-    objective = float(needs.objective.peak_bytes(needs.batch_size, needs.embedding_width))
+    objective = float(
+        needs.objective.peak_bytes(needs.batch_size, needs.embedding_width, num_shares=needs.objective_shares)
+    )
     buckets = weights if needs.parallel == "ddp" and needs.num_devices > 1 else 0.0
     always = (2 + _ADAM_NUMBERS) * weights + buckets + narrow + clips
     if is_cached:  # between the passes only the embeddings remain

@@ -23,9 +23,9 @@ class ObjectiveCost:
     held_per_sample: int
     """Numbers for every sample and place of an embedding: the embeddings, normalised copies, gradients."""
 
-    def peak_bytes(self, batch_size: int, embedding_width: int) -> float:
-        """Most memory at a time."""
-        pairs = (self.held_per_pair + self.working_per_pair) * batch_size**2
+    def peak_bytes(self, batch_size: int, embedding_width: int, *, num_shares: int = 1) -> float:
+        """Most memory at a time; with several shares, on a device that has one share of the pairs."""
+        pairs = (self.held_per_pair + self.working_per_pair) * batch_size**2 / num_shares
         return FLOAT_BYTES * (pairs + self.held_per_sample * batch_size * embedding_width)
 
     def flops(self, batch_size: int, embedding_width: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from clover.errors import ConfigError
 from clover.modeling.model import ModelConfig
 from clover.objectives.pretraining import PretrainingObjectiveConfig
-from clover.planning.devices import Device
+from clover.planning.devices import DEVICES_PER_MACHINE, Device
 from clover.planning.memory import Memory, MemoryNeeds, Parallel, Precision, largest_micro_batch, memory_of
 from clover.planning.network import Block, SampleShape, blocks_of
 from clover.planning.objective import OBJECTIVES
@@ -42,8 +42,10 @@ class Setting:
     """Share of the peak rate that is reached, above 0 and at most 1."""
     memory_share: float = 0.9
     """Share of the memory that may be used; the rest is for the context and for gaps between tensors."""
-    bandwidth: float = 25e9
-    """Bytes a second that a device sends to others."""
+    machine_bandwidth: float = 50e9
+    """Bytes a second that leave one machine, through all its links."""
+    objective_shares: int = 1
+    """Devices that share the objective; 1 is what Clover does: every device compares the whole batch."""
     videos_per_core_second: float
     images_per_core_second: float
     video_bytes: float
@@ -64,7 +66,7 @@ class Setting:
         for name in ("utilisation", "memory_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name) * 100:g} %; give more than 0 and at most 100 %")
-        for name in ("bandwidth", "videos_per_core_second", "images_per_core_second"):
+        for name in ("machine_bandwidth", "videos_per_core_second", "images_per_core_second"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name):g}; it must be above 0")
         workload = self.workload
@@ -82,6 +84,17 @@ class Setting:
     def batch_per_device(self) -> int:
         """Samples of a step on one device; the last may have fewer."""
         return -(-self.batch_size // self.num_devices)
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes a second at which a ring through all devices moves on.
+
+        Rings leave a machine by one device and come back by another, and as many rings as a machine has links share
+        the bytes: what counts is all of a machine's links together.
+        """
+        if self.num_devices <= DEVICES_PER_MACHINE:
+            return self.device.link_bandwidth
+        return min(self.device.link_bandwidth, self.machine_bandwidth)
 
     @property
     def image(self) -> SampleShape:
@@ -172,7 +185,7 @@ def make_plan(setting: Setting) -> Plan:
         name: operations_of(part, uses_gradient_cache=is_cached, recomputes_blocks=setting.recomputes_blocks)
         for name, part in blocks.items()
     }
-    objective_flops = needs.objective.flops(setting.batch_size, width)
+    objective_flops = needs.objective.flops(setting.batch_size, width) // setting.objective_shares
     steps = {name: _step(setting, each, objective_flops) for name, each in operations.items()}
     counts = {"video": workload.num_videos * workload.num_epochs, "image": workload.num_images * workload.num_epochs}
     traffic = traffic_of(
@@ -220,6 +233,7 @@ def _needs(setting: Setting, blocks: Sequence[Block]) -> MemoryNeeds:
         blocks=blocks,
         clip_bytes=3 * shape.num_frames * shape.frame_size**2,
         objective=OBJECTIVES[setting.objective.alignment],
+        objective_shares=setting.objective_shares,
         embedding_width=setting.model.embedding_width,
         batch_size=setting.batch_size,
         batch_per_device=setting.batch_per_device,
