@@ -92,8 +92,7 @@ def finetune_benchmark(
         },
         trains_encoders=experiment.trains_encoders,
         selection=_selection(data, experiment, training.held_out, every=every),
-        seed=experiment.seed,
-        save_every=experiment.save_every,
+        run_config=experiment,
         quiet=quiet,
     )
     tuned = run.run(clover.with_inputs(experiment.inputs), readable, resume=resume)
@@ -172,7 +171,9 @@ def _stage(experiment: BenchmarkExperiment, num_rows: int) -> StageConfig:
     """The run's length in steps, and its rate by the linear rule."""
     scale = experiment.batch_size / experiment.reference_batch_size
     optimizer = replace(experiment.optimizer, learning_rate=experiment.optimizer.learning_rate * scale)
-    stage = StageConfig(batch_size=experiment.batch_size, optimizer=optimizer)
+    stage = StageConfig(
+        batch_size=experiment.batch_size, micro_batch_size=experiment.micro_batch_size, optimizer=optimizer
+    )
     return stage_of_epochs(stage, experiment.num_epochs, num_rows, max_steps=experiment.max_steps)
 
 

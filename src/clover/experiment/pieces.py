@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from clover.config import to_plain
 from clover.data.frame_cache import FrameCache
 from clover.data.loader import CaptionedVideo, ClipReader, Loader
 from clover.data.shapes.corpus import read_pairs
 from clover.data.text import Tokenizer
 from clover.data.transforms import training_clip
 from clover.data.video import read_frames
+from clover.distributed import current
 from clover.errors import ConfigError
-from clover.experiment.configs import DataConfig, StageConfig
+from clover.experiment.configs import DataConfig, RunConfig, StageConfig, deciding
 from clover.files import WriteError, check_writable
-from clover.objectives.pretraining import Losses
 from clover.pipeline import InputConfig
-from clover.training.checkpoint import TrainingState
+from clover.training.checkpoint import TrainingStates, saved_states
+from clover.training.gradient_cache import SplitLoss, exact_gradients
+from clover.training.health import Health
 from clover.training.logbook import Logbook, progress
 from clover.training.loop import Occasional, Training
 from clover.training.optimizer import Optimizer
+from clover.training.parallel import Parallel, caller_for
 
 ItemT = TypeVar("ItemT")
 BatchT = TypeVar("BatchT")
@@ -98,7 +102,7 @@ def clip_reader(
         raise ConfigError("kept frames are of whole videos: use --num-kept-frames 0 with --inputs.max-seconds")
     if inputs.frames.training_fit != "square":
         raise ConfigError("kept frames cannot be cropped anew: use --data.num-kept-frames 0 with random crops")
-    with progress("decoding videos", quiet=quiet) as report:
+    with current().first_alone(), progress("decoding videos", quiet=quiet) as report:
         kept = FrameCache.build(
             cache / "frames",
             videos,
@@ -111,68 +115,91 @@ def clip_reader(
     return lambda video, generator: kept.clip(video, num_frames, generator), skipped
 
 
-def run_stage(
-    *,
-    folder: Path,
-    title: str,
-    settings: Any,
-    stage: StageConfig,
-    module: nn.Module,
-    items: Sequence[ItemT],
-    make_batch: Callable[[Sequence[ItemT], np.random.Generator], BatchT],
-    losses: Callable[[BatchT, int], Losses],
-    leaves_gradients: bool = False,
-    seed: int,
-    save_every: int,
-    resume: bool,
-    occasional: Sequence[Occasional] = (),
-    tensorboard: bool = False,
-    quiet: bool = False,
-) -> None:
-    """Train a module on items until the stage's steps are done, in a folder of its own.
+@dataclass(frozen=True, kw_only=True)
+class Stage(Generic[ItemT, BatchT]):
+    """One stretch of a run: a module is trained on items until its steps are done, in a folder of its own."""
 
-    Args:
-        folder: Gets log.jsonl and, while the stage runs, state.safetensors.
-        title: Shown above the progress.
-        settings: Everything that decides the result; a state of other settings is refused.
-        stage: Steps, batch size and optimiser.
-        module: What is trained.
-        items: Samples.
-        make_batch: Samples and randomness to a batch.
-        losses: Batch and step to losses.
-        leaves_gradients: Whether it adds the gradients to the weights' itself.
-        seed: Of the order of the samples and everything random.
-        save_every: Steps between two saved states.
-        resume: Go on from the saved state; a stage without one starts from the beginning.
-        occasional: What else is done every so many steps.
-        tensorboard: Also write TensorBoard files.
-        quiet: Show nothing.
-    """
-    torch.manual_seed(seed)
-    loader = Loader(items=items, make_batch=make_batch, batch_size=stage.batch_size, seed=seed)
-    optimizer = Optimizer(module, stage.optimizer, num_steps=stage.num_steps, steps_per_epoch=loader.steps_per_epoch)
-    run = json.dumps({"title": title, "settings": to_plain(settings)}, sort_keys=True)
-    state = TrainingState(path=folder / "state.safetensors", run=run, module=module, optimizer=optimizer)
-    first_step = state.restore() if resume and state.path.is_file() else 0
-    module.train()
-    with Logbook(
-        folder,
-        total_steps=stage.num_steps,
-        batch_size=stage.batch_size,
-        first_step=first_step,
-        title=title,
-        tensorboard=tensorboard,
-        quiet=quiet,
-    ) as logbook:
-        training = Training(
-            losses=losses,
-            leaves_gradients=leaves_gradients,
-            optimizer=optimizer,
-            logbook=logbook,
-            state=state,
-            save_every=save_every,
-            occasional=occasional,
+    folder: Path
+    """Gets log.jsonl and states/."""
+    title: str
+    """Shown above the progress."""
+    settings: Any
+    """Everything that decides the result; a state of other settings is refused."""
+    config: StageConfig
+    """Steps, batch size and optimiser."""
+    run_config: RunConfig
+    """Seed, and how the run is carried out."""
+    module: nn.Module
+    """What is trained."""
+    items: Sequence[ItemT]
+    """Samples."""
+    make_batch: Callable[[Sequence[ItemT], np.random.Generator], BatchT]
+    """Samples and randomness to a batch."""
+    loss: SplitLoss[BatchT]
+    """What is minimised."""
+    occasional: Sequence[Occasional] = ()
+    """What else is done every so many steps."""
+    parallel: Parallel = "ddp"
+    """How several processes hold the module."""
+    quiet: bool = False
+    """Show nothing."""
+
+    def run(self, *, resume: bool) -> None:
+        """Train; with ``resume``, from the last saved state if there is one."""
+        config, run, processes = self.config, self.run_config, current()
+        torch.manual_seed(run.seed + 1_000_003 * processes.rank)
+        loader = Loader(items=self.items, make_batch=self.make_batch, batch_size=config.batch_size, seed=run.seed)
+        caller = caller_for(self.module, self.loss.outputs, processes, parallel=self.parallel)
+        optimizer = Optimizer(
+            self.module, config.optimizer, num_steps=config.num_steps, steps_per_epoch=loader.steps_per_epoch
         )
-        training.run(loader.batches(first_step, stage.num_steps), first_step=first_step)
-    state.save(stage.num_steps)
-    module.eval()
+        states = TrainingStates(
+            folder=states_folder(self.folder),
+            run=json.dumps({"title": self.title, "settings": deciding(self.settings)}, sort_keys=True),
+            module=self.module,
+            optimizer=optimizer,
+            seed=run.seed,
+            health=Health(run.health),
+            keep=run.keep,
+            processes=processes,
+        )
+        first_step = states.restore() if resume and processes.from_first(bool(saved_states(states.folder))) else 0
+        self.module.train()
+        gradients = partial(
+            exact_gradients,
+            loss=self.loss,
+            caller=caller,
+            micro_batch_size=config.micro_batch_size,
+            processes=processes,
+        )
+        with self._logbook(first_step) as logbook:
+            training: Training[BatchT] = Training(
+                gradients=lambda batch, step: gradients(batch, step=step),
+                optimizer=optimizer,
+                logbook=logbook,
+                states=states,
+                save_every=run.save_every,
+                occasional=self.occasional,
+                processes=processes,
+            )
+            training.run(loader.batches(first_step, config.num_steps), first_step=first_step)
+        if first_step < config.num_steps:
+            states.save(config.num_steps)
+        self.module.eval()
+
+    def _logbook(self, first_step: int) -> Logbook:
+        return Logbook(
+            self.folder,
+            total_steps=self.config.num_steps,
+            batch_size=self.config.batch_size,
+            first_step=first_step,
+            title=self.title,
+            tensorboard=self.run_config.tensorboard,
+            quiet=self.quiet,
+            writes=current().is_first,
+        )
+
+
+def states_folder(stage: Path) -> Path:
+    """Where a stage saves its states."""
+    return stage / "states"

@@ -70,24 +70,29 @@ class Logbook:
         title: str = "training",
         tensorboard: bool = False,
         quiet: bool = False,
+        writes: bool = True,
     ) -> None:
         """Open the log; lines of steps from ``first_step`` on, left by an interrupted run, are dropped.
+
+        With ``writes`` False, as on all processes but the first, nothing is written or shown.
 
         Raises:
             ConfigError: TensorBoard files are wanted but the package is not installed.
         """
         self.path = Path(folder) / "log.jsonl"
         self._total_steps, self._batch_size, self._first_step = total_steps, batch_size, first_step
-        self._title, self._quiet = title, quiet
+        self._title, self._quiet, self._writes = title, quiet or not writes, writes
         self._recent: dict[str, deque[float]] = {}
         self._durations: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
         self._waits: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
         self._file: TextIO | None = None
         self._live: Live | None = None
-        self._board = _open_board(Path(folder)) if tensorboard else None
+        self._board = _open_board(Path(folder)) if tensorboard and writes else None
         self._last_write = self._last_line = time.monotonic()
 
     def __enter__(self) -> Logbook:
+        if not self._writes:
+            return self
         kept = [line for line in _lines(self.path) if _step_of(line) < self._first_step]
         write_text(self.path, "".join(line + "\n" for line in kept) if self._first_step else "")
         self._file = self.path.open("a", encoding="utf-8")
@@ -143,6 +148,8 @@ class Logbook:
         return min(1.0, sum(self._waits) / sum(self._durations))
 
     def _put(self, row: Mapping[str, Any]) -> None:
+        if not self._writes:
+            return
         if self._file is None:
             raise ValueError("the logbook is not open; use it in a with statement")
         try:
