@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import statistics
 import subprocess
@@ -23,11 +24,14 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from safetensors import safe_open
+
 from clover.commands.plan import PlanOptions, setting_of
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.planning.network import blocks_of
 from clover.planning.plan import Setting, operations_of
 from clover.planning.traffic import traffic_of
+from clover.recipes.pretrain import shapes
 from common import device_name, finish
 from simulated_scaling import Simulated, Surroundings, simulate, with_devices
 
@@ -78,12 +82,13 @@ def loopback_bytes() -> int:
     return next((int(line.split(":")[1].split()[8]) for line in lines if line.strip().startswith("lo:")), 0)
 
 
-def ideal_bytes(num_processes: int, parallel: str) -> float:
-    """What ring algorithms send in a step, all processes together."""
-    setting = setting_of(PlanOptions(recipe="shapes"))
+def ideal_bytes(run_folder: Path, num_processes: int, parallel: str) -> float:
+    """What ring algorithms send in a step, all processes together; the weights are those that a run has saved."""
+    with safe_open(run_folder / "checkpoint" / "model.safetensors", "np") as weights:
+        num_weights = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
     traffic = traffic_of(
-        num_weights=sum(block.num_weights for block in blocks_of(setting.model, setting.video)),
-        embedding_width=setting.model.embedding_width,
+        num_weights=num_weights,
+        embedding_width=shapes().model.embedding_width,
         batch_size=BATCH_SIZE,
         num_devices=num_processes,
         parallel="fsdp" if parallel == "fsdp" else "ddp",
@@ -104,18 +109,19 @@ def measure(options: argparse.Namespace) -> None:
         for turn in range(rounds):
             for count, measured in figures.items():
                 measured.append(run(corpus, Path(folder, f"run-{turn}-{count}"), count, num_steps, options.parallel))
+        ideal = {count: ideal_bytes(Path(folder, f"run-0-{count}"), count, options.parallel) for count in figures}
     alone = statistics.median(seconds for seconds, _ in figures[1])
     print(f"small model, batch {BATCH_SIZE}, {options.parallel}")
     for count, measured in figures.items():
         seconds = statistics.median(each for each, _ in measured)
-        sent, ideal = statistics.median(each for _, each in measured), ideal_bytes(count, options.parallel)
+        sent = statistics.median(each for _, each in measured)
         rows.append(
             {
                 "processes": count,
                 "milliseconds_a_step": round(1e3 * seconds, 1),
                 "time_over_ideal": round(seconds / alone, 3),
                 "megabytes_a_step": round(sent / 1e6, 2),
-                "ideal_megabytes_a_step": round(ideal / 1e6, 2),
+                "ideal_megabytes_a_step": round(ideal[count] / 1e6, 2),
             }
         )
         print("  " + "   ".join(f"{name} {value}" for name, value in rows[-1].items()))

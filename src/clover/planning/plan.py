@@ -176,7 +176,7 @@ def make_plan(setting: Setting) -> Plan:
     width, workload, device = setting.model.embedding_width, setting.workload, setting.device
     blocks = {name: blocks_of(setting.model, getattr(setting, name)) for name in ("video", "image")}
     needs = _needs(setting, blocks["video" if workload.num_videos else "image"])
-    usable, has_cache = setting.memory_share * device.memory_bytes, setting.objective.compares_embeddings
+    usable, has_cache = setting.memory_share * device.memory_bytes, bool(setting.objective.compared)
     largest = largest_micro_batch(needs, usable, has_cache=has_cache)
     micro_batch_size = setting.micro_batch_size or _convenient(largest, setting.batch_per_device)
     is_cached = has_cache and micro_batch_size < setting.batch_per_device
