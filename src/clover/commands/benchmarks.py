@@ -15,7 +15,6 @@ from rich.table import Table
 from clover.allocator import keep_freed_memory
 from clover.commands.options import parse
 from clover.commands.train import refuse_to_overwrite, report_skipped
-from clover.config import to_plain
 from clover.data.annotations.media import MissingMedia
 from clover.errors import ConfigError
 from clover.evaluation.benchmark_data import BenchmarkData
@@ -98,9 +97,7 @@ def finetune_on(name: str, arguments: Sequence[str]) -> None:
     print(f"recipe: {recipe}")
     for stale in out.glob("result*.json"):  # of the checkpoint that is now replaced
         stale.unlink()
-    done = finetune_benchmark(clover, row, options.experiment, out, resume=options.resume)
-    run = {**done.notes, "recipe": recipe, "experiment": to_plain(options.experiment)}
-    write_text(out / "run.json", json.dumps(run, indent=2) + "\n")
+    done = finetune_benchmark(clover, row, options.experiment, out, recipe=recipe, resume=options.resume)
     for line in done.remarks:
         print(f"note: {line}")
     report_skipped(done.finetuned.skipped)

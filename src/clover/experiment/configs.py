@@ -11,6 +11,7 @@ from clover.modeling.model import ModelConfig
 from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.pipeline import InputConfig
 from clover.training.optimizer import OptimizerConfig
+from clover.training.sinks import SinkName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +91,8 @@ class PretrainingExperiment:
     """Seed of everything random."""
     save_every: int = 200
     """Steps between two saved states, from which a run resumes."""
-    tensorboard: bool = False
-    """Also write TensorBoard files (extra `tensorboard`)."""
+    log_to: tuple[SinkName, ...] = ()
+    """Where the figures go besides log.jsonl: tensorboard, wandb, trackio (an extra of the package each)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ranking_ramp[0] <= self.ranking_ramp[1]:
@@ -119,6 +120,8 @@ class QuestionExperiment:
     """Seed of everything random."""
     save_every: int = 200
     """Steps between two saved states, from which a run resumes."""
+    log_to: tuple[SinkName, ...] = ()
+    """Where the figures go besides log.jsonl: tensorboard, wandb, trackio (an extra of the package each)."""
 
     def __post_init__(self) -> None:
         _refuse_micro_batches(self.training, "training")
@@ -177,3 +180,5 @@ class BenchmarkExperiment:
     """Seed of everything random."""
     save_every: int = 200
     """Steps between two saved states, from which a run resumes."""
+    log_to: tuple[SinkName, ...] = ()
+    """Where the figures go besides log.jsonl: tensorboard, wandb, trackio (an extra of the package each)."""

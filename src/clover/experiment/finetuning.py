@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from clover.data.loader import ClipReader
 from clover.data.shapes.corpus import read_questions
 from clover.errors import DataError
 from clover.experiment.configs import QuestionExperiment, StageConfig
-from clover.experiment.pieces import cache_folder, clip_reader, corpus_folder, run_stage
+from clover.experiment.pieces import cache_folder, clip_reader, corpus_fingerprint, corpus_folder, run_stage
 from clover.experiment.tasks import AnswerTask, Task
 from clover.files import write_text
 from clover.modeling.weights import load_strictly
 from clover.objectives.pretraining import Losses
 from clover.pipeline import Clover
 from clover.training.loop import Occasional
+from clover.training.records import RunRecord
+from clover.training.sinks import SinkName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,10 @@ class Finetuning:
     folder: Path
     settings: Any
     """The config of the run; a state of another config, or of another checkpoint to start from, is not resumed."""
+    record: RunRecord | None = None
+    """Of the run; is told where the training begins or goes on."""
+    log_to: tuple[SinkName, ...] = ()
+    """Sinks that get the figures too."""
     trains_encoders: bool = True
     selection: Selection | None = None
     seed: int = 0
@@ -103,6 +110,8 @@ class Finetuning:
             save_every=self.save_every,
             resume=resume,
             occasional=self._selecting(tuned, resume),
+            record=self.record,
+            log_to=self.log_to,
             quiet=self.quiet,
         )
         if self.selection is not None:
@@ -121,10 +130,12 @@ class Finetuning:
         if not resume:
             best.forget()
 
-        def evaluate(num_steps: int) -> None:
+        def evaluate(num_steps: int) -> dict[str, float]:
             tuned.network.eval()
-            best.consider(tuned, score(tuned), num_steps)
+            value = score(tuned)
+            best.consider(tuned, value, num_steps)
             tuned.network.train()
+            return {"score": value}
 
         return [Occasional(every=self.selection.every, run=evaluate)]
 
@@ -178,6 +189,15 @@ def finetune_questions(
     inputs = clover.config.inputs
     cache = cache_folder(corpus, folder)
     reader, skipped = clip_reader(experiment.data, inputs, videos, cache=cache, quiet=quiet)
+    record = RunRecord(
+        folder,
+        title="fine-tuning on questions",
+        settings=experiment,
+        stages={".": experiment.training.num_steps},
+        data=partial(corpus_fingerprint, corpus, videos),
+        starting_checkpoint=clover.fingerprint,
+    )
+    record.begin(resume=resume)
     run = Finetuning(
         task=task,
         stage=experiment.training,
@@ -185,13 +205,16 @@ def finetune_questions(
         skipped=None if experiment.data.strict else skipped,
         max_text_length=inputs.max_text_length,
         folder=folder,
-        settings=experiment,
+        settings=replace(experiment, log_to=()),  # a run may go on with other sinks
+        record=record,
+        log_to=experiment.log_to,
         trains_encoders=experiment.trains_encoders,
         seed=experiment.seed,
         save_every=experiment.save_every,
         quiet=quiet,
     )
     tuned = run.run(clover, rows, resume=resume)
+    record.finish()
     return Finetuned(clover=tuned, skipped=skipped, num_left_out=len(questions) - len(rows))
 
 

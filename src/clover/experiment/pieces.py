@@ -27,6 +27,8 @@ from clover.training.checkpoint import TrainingState
 from clover.training.logbook import Logbook, progress
 from clover.training.loop import Occasional, Training
 from clover.training.optimizer import Optimizer
+from clover.training.records import RunRecord, checksums, data_fingerprint
+from clover.training.sinks import SinkName
 
 ItemT = TypeVar("ItemT")
 BatchT = TypeVar("BatchT")
@@ -41,6 +43,11 @@ def corpus_folder(data: DataConfig) -> Path:
     if not data.corpus:
         raise ConfigError("no corpus: give its folder with --data.corpus (clover corpus shapes DIR writes one)")
     return Path(data.corpus)
+
+
+def corpus_fingerprint(corpus: Path, videos: Sequence[Path]) -> dict[str, Any]:
+    """What tells a corpus' training split apart from another's."""
+    return data_fingerprint(checksums(corpus, "corpus.json") | checksums(corpus, "train*.jsonl"), videos, corpus)
 
 
 def cache_folder(corpus: Path, run: Path) -> Path:
@@ -126,7 +133,8 @@ def run_stage(
     save_every: int,
     resume: bool,
     occasional: Sequence[Occasional] = (),
-    tensorboard: bool = False,
+    record: RunRecord | None = None,
+    log_to: Sequence[SinkName] = (),
     quiet: bool = False,
 ) -> None:
     """Train a module on items until the stage's steps are done, in a folder of its own.
@@ -145,7 +153,8 @@ def run_stage(
         save_every: Steps between two saved states.
         resume: Go on from the saved state; a stage without one starts from the beginning.
         occasional: What else is done every so many steps.
-        tensorboard: Also write TensorBoard files.
+        record: Of the run; is told where the stage begins or goes on.
+        log_to: Sinks that get the figures too.
         quiet: Show nothing.
     """
     torch.manual_seed(seed)
@@ -154,6 +163,8 @@ def run_stage(
     run = json.dumps({"title": title, "settings": to_plain(settings)}, sort_keys=True)
     state = TrainingState(path=folder / "state.safetensors", run=run, module=module, optimizer=optimizer)
     first_step = state.restore() if resume and state.path.is_file() else 0
+    if record is not None:
+        record.enter(folder, first_step)
     module.train()
     with Logbook(
         folder,
@@ -161,7 +172,8 @@ def run_stage(
         batch_size=stage.batch_size,
         first_step=first_step,
         title=title,
-        tensorboard=tensorboard,
+        log_to=log_to,
+        settings=to_plain(settings),
         quiet=quiet,
     ) as logbook:
         training = Training(

@@ -20,6 +20,7 @@ from clover.experiment.pieces import (
     cache_folder,
     captioned_videos,
     clip_reader,
+    corpus_fingerprint,
     corpus_folder,
     run_stage,
     tokenizer_for,
@@ -31,6 +32,7 @@ from clover.objectives.pretraining import Losses, pretraining_losses
 from clover.objectives.warm_start import label_loss
 from clover.pipeline import Clover, CloverConfig
 from clover.training.gradient_cache import cached_gradients
+from clover.training.records import RunRecord
 from clover.types import IGNORED
 
 
@@ -88,6 +90,15 @@ class Pretraining:
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
         self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
         self.network = new_model(self.config.model, seed=experiment.seed)
+        stages = zip(_STAGES, ("video_warm_start", "text_warm_start", "training"), strict=True)
+        num_steps = {folder: getattr(experiment, name).num_steps for folder, name in stages}
+        self._record = RunRecord(
+            self.folder,
+            title="pre-training",
+            settings=experiment,
+            stages={folder: count for folder, count in num_steps.items() if count},
+            data=partial(corpus_fingerprint, corpus, [video.video for video in videos]),
+        )
 
     def run(self, *, resume: bool = False) -> Clover:
         """Warm start, pre-train, and save the checkpoint folder; what a killed run had finished is not done again.
@@ -103,10 +114,12 @@ class Pretraining:
         if not resume:
             for stage in _STAGES:
                 (self.folder / stage / "state.safetensors").unlink(missing_ok=True)
+        self._record.begin(resume=resume)
         for run in stages:
             run(resume)
         clover = Clover(self.network, self.tokenizer, self.config)
         clover.save_pretrained(self.folder / "checkpoint")
+        self._record.finish()
         return clover
 
     def collator(self) -> PretrainingCollator:
@@ -203,7 +216,7 @@ class Pretraining:
         run_stage(
             folder=self.folder / name,
             title=title,
-            settings=self.experiment,
+            settings=replace(self.experiment, log_to=()),  # a run may go on with other sinks
             stage=stage,
             module=module,
             items=self.videos,
@@ -212,7 +225,8 @@ class Pretraining:
             seed=self.experiment.seed,
             save_every=self.experiment.save_every,
             resume=resume,
-            tensorboard=self.experiment.tensorboard,
+            record=self._record,
+            log_to=self.experiment.log_to,
             quiet=self.quiet,
             **more,
         )
