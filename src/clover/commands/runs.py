@@ -12,6 +12,7 @@ from typing import Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from clover.commands.options import parse
@@ -19,7 +20,7 @@ from clover.errors import ConfigError
 from clover.report.runs import ABSENT, Difference, Run, difference, find_runs, read_run, shown
 
 _USAGE = "usage: clover runs diff RUN RUN | clover runs list [FOLDER]    (--help lists the options of each)"
-_HEADINGS = {"settings": "settings", "code": "code", "environment": "environment", "data": "data"}
+_CAUSES = ("settings", "code", "environment", "data")
 
 
 def runs(arguments: Sequence[str]) -> None:
@@ -50,7 +51,7 @@ def _diff(arguments: Sequence[str]) -> None:
     options = parse(DiffOptions, arguments, command="runs diff")
     found = difference(read_run(Path(options.first)), read_run(Path(options.second)))
     if options.json:
-        parts = {part: getattr(found, part) for part in (*_HEADINGS, "results", "speed")}
+        parts = {part: getattr(found, part) for part in (*_CAUSES, "results", "speed")}
         print(json.dumps({"is_same": found.is_empty} | {part: _sides(rows) for part, rows in parts.items()}))
     else:
         _show_difference(found, options.first, options.second)
@@ -78,18 +79,16 @@ def _plain_pair(pair: tuple[Any, Any]) -> tuple[Any, Any]:
 def _show_difference(found: Difference, first: str, second: str) -> None:
     console = Console()
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    table.add_column("", overflow="fold")
-    table.add_column(first, overflow="fold")
-    table.add_column(second, overflow="fold")
-    same = [heading for part, heading in _HEADINGS.items() if not getattr(found, part)]
-    for part, heading in _HEADINGS.items():
-        if rows := getattr(found, part):
-            _add_section(table, heading, rows)
-    _add_section(table, "results (losses: mean of the last 20 steps)", found.results)
+    table.add_column("", no_wrap=True)
+    for folder in (first, second):
+        table.add_column(escape(folder), overflow="fold")
+    for part in _CAUSES:
+        _add_section(table, part, getattr(found, part))
+    _add_section(table, "results (mean of 20 steps)", found.results)
     _add_section(table, "speed", found.speed)
     console.print(table)
-    if same:
-        console.print(f"the same in both: {', '.join(same)}", highlight=False)
+    if same := [part for part in _CAUSES if not getattr(found, part)]:
+        print(f"the same in both: {', '.join(same)}")
 
 
 def _add_section(table: Table, heading: str, rows: Mapping[str, tuple[Any, Any]]) -> None:
@@ -97,8 +96,11 @@ def _add_section(table: Table, heading: str, rows: Mapping[str, tuple[Any, Any]]
         return
     table.add_section()
     table.add_row(f"[bold]{heading}[/bold]")
-    for name, pair in rows.items():
-        table.add_row(f"  {name}", *map(shown, pair))
+    for name, (first, second) in rows.items():
+        texts = shown(first), shown(second)
+        if texts[0] == texts[1] and first != second:  # the difference is in later digits
+            texts = repr(first), repr(second)
+        table.add_row(f"  {name}", *map(escape, texts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +130,7 @@ def _list(arguments: Sequence[str]) -> None:
         state = summary["state"] if run.is_finished else f"{summary['state']}, last sign {_ago(run.last_sign)}"
         steps = f"{summary['num_steps']:,} of {summary['total_steps']:,}"
         name = str(run.folder.relative_to(options.folder)) if run.folder != Path(options.folder) else str(run.folder)
-        table.add_row(name, run.title, steps, "" if loss is None else shown(loss), started, state)
+        table.add_row(escape(name), run.title, steps, "" if loss is None else shown(loss), started, state)
     Console().print(table)
 
 

@@ -89,7 +89,7 @@ class Difference:
     results: dict[str, tuple[Any, Any]]
     """Steps, losses and evaluations, those that are the same included."""
     speed: dict[str, tuple[Any, Any]]
-    """Samples per second and shares of waiting; no reason to call two runs different."""
+    """Samples per second and per cent of the time spent waiting for data; no reason to call two runs different."""
 
     @property
     def is_empty(self) -> bool:
@@ -116,13 +116,27 @@ def read_run(folder: Path, *, whole_logs: bool = True) -> Run:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a readable record of a run ({error}); restore it from a copy") from error
-    if not isinstance(record, dict) or "experiment" not in record:
-        raise DataError(f"{path} is not the record of a run: it lacks the field 'experiment'; give what --out named")
+    if problem := _problem(record):
+        raise DataError(f"{path} is not the record of a run: {problem}; give what --out named")
     totals = record.get("stages") or {".": record.get("num_steps", 0)}
     logs = {
         stage: _read_log(folder / stage / "log.jsonl", total, is_whole=whole_logs) for stage, total in totals.items()
     }
     return Run(folder=folder, record=record, stages=logs, results=_results(folder))
+
+
+def _problem(record: Any) -> str | None:
+    """What keeps a JSON value from being a record."""
+    if not isinstance(record, dict) or "experiment" not in record:
+        return "it lacks the field 'experiment'"
+    if not isinstance(record["experiment"], dict):
+        return "its 'experiment' is no object"
+    sessions, stages = record.get("sessions", []), record.get("stages", {})
+    if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
+        return "its 'sessions' is no list of objects"
+    if not isinstance(stages, dict) or not all(_is_number(count) for count in stages.values()):
+        return "its 'stages' is no object of numbers"
+    return None
 
 
 def find_runs(folder: Path) -> list[Run]:
@@ -193,12 +207,12 @@ def _speed(run: Run) -> dict[str, Any]:
         prefix = "" if stage == "." else f"{stage}."
         if log.samples_per_second is not None:
             rows[f"{prefix}samples_per_second"] = log.samples_per_second
-            rows[f"{prefix}waiting_share"] = log.waiting_share
+            rows[f"{prefix}waiting_percent"] = 100 * (log.waiting_share or 0.0)
     return rows
 
 
 def shown(value: Any) -> str:
-    """A value as people read it: numbers to four digits, short lists whole."""
+    """A value as people read it: numbers to four digits."""
     if value is ABSENT:
         return "-"
     if isinstance(value, float):

@@ -95,7 +95,7 @@ class Logbook:
         self._waits: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
         self._file: TextIO | None = None
         self._live: Live | None = None
-        stage = LoggedStage(folder=Path(folder), title=title, settings=settings or {}, first_step=first_step)
+        stage = LoggedStage(folder=Path(folder), settings=settings or {}, first_step=first_step)
         self._sinks = open_sinks(log_to, stage)
         self._next_step = first_step
         self._last_write = self._last_line = time.monotonic()

@@ -44,8 +44,6 @@ class LoggedStage:
 
     folder: Path
     """Of the stage; local files go into it."""
-    title: str = "training"
-    """Its name."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The config, plain."""
     first_step: int = 0
@@ -101,7 +99,7 @@ class BackgroundSink:
         """
         self._name, self._make, self._patience = name, make, patience_seconds
         self._rows: queue.Queue[tuple[int, dict[str, float]] | None] = queue.Queue(most_waiting)
-        self._is_dropped = threading.Event()
+        self._is_dropped, self._dropping = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
         self._thread.start()
 
@@ -139,9 +137,10 @@ class BackgroundSink:
             self._drop(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
     def _drop(self, reason: str) -> None:
-        if not self._is_dropped.is_set():
+        with self._dropping:
+            if not self._is_dropped.is_set():
+                _log.warning("%s gets no more of this run's figures (%s); log.jsonl has them all", self._name, reason)
             self._is_dropped.set()
-            _log.warning("%s gets no more of this run's figures (%s); log.jsonl has them all", self._name, reason)
 
 
 class _TensorBoard:
