@@ -97,7 +97,7 @@ def _complain(error: Exception) -> int:
     text = " ".join(str(error).split())
     if isinstance(error, CloverError):
         print(f"clover: {text}", file=sys.stderr)
-        return 2
+        return error.exit_status
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         print(
             f"clover: the disk is full ({error.filename or 'while writing'}); make room and try again",

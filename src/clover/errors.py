@@ -9,6 +9,9 @@ class CloverError(Exception):
     The message names the thing (a path, an option, a row) and the remedy, without a trailing full stop.
     """
 
+    exit_status: int = 2
+    """What the command line returns."""
+
 
 class MediaError(CloverError):
     """A video or image that cannot be read: missing, empty, not media, without a picture, or too broken."""

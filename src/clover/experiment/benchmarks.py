@@ -18,7 +18,7 @@ from clover.errors import DataError
 from clover.evaluation.benchmark_data import BenchmarkData, Split, media_of
 from clover.evaluation.benchmarks import Benchmark
 from clover.evaluation.protocol import quick_score
-from clover.experiment.configs import BenchmarkExperiment, DataConfig, StageConfig
+from clover.experiment.configs import BenchmarkExperiment, DataConfig, StageConfig, deciding
 from clover.experiment.finetuning import Finetuned, Finetuning, Selection, stage_of_epochs
 from clover.experiment.pieces import clip_reader
 from clover.experiment.tasks import AnswerTask, ChoiceTask, RetrievalTask, Task
@@ -80,7 +80,7 @@ def finetune_benchmark(
     stage = _stage(experiment, len(readable))
     every = max(1, len(readable) // stage.batch_size)
     settings = {
-        "experiment": replace(experiment, log_to=()),  # a run may go on with other sinks
+        "experiment": deciding(experiment),
         "num_rows": len(readable),
         "answers": list(training.task.answers) if isinstance(training.task, AnswerTask) else [],
         "checksums": data.checksums,
@@ -103,11 +103,9 @@ def finetune_benchmark(
         folder=folder,
         settings=settings,
         record=record,
-        log_to=experiment.log_to,
         trains_encoders=experiment.trains_encoders,
         selection=_selection(data, experiment, training.held_out, every=every),
-        seed=experiment.seed,
-        save_every=experiment.save_every,
+        run_config=experiment,
         quiet=quiet,
     )
     tuned = run.run(clover.with_inputs(experiment.inputs), readable, resume=resume)
@@ -188,7 +186,9 @@ def _stage(experiment: BenchmarkExperiment, num_rows: int) -> StageConfig:
     """The run's length in steps, and its rate by the linear rule."""
     scale = experiment.batch_size / experiment.reference_batch_size
     optimizer = replace(experiment.optimizer, learning_rate=experiment.optimizer.learning_rate * scale)
-    stage = StageConfig(batch_size=experiment.batch_size, optimizer=optimizer)
+    stage = StageConfig(
+        batch_size=experiment.batch_size, micro_batch_size=experiment.micro_batch_size, optimizer=optimizer
+    )
     return stage_of_epochs(stage, experiment.num_epochs, num_rows, max_steps=experiment.max_steps)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
+from clover.config import to_plain
 from clover.data.masking import TextMaskingConfig, VideoMaskingConfig
 from clover.errors import ConfigError
 from clover.modeling.model import ModelConfig
 from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.pipeline import InputConfig
+from clover.training.checkpoint import KeepConfig
+from clover.training.health import HealthConfig
 from clover.training.optimizer import OptimizerConfig
+from clover.training.parallel import Parallel
 from clover.training.sinks import SinkName
 
 
@@ -41,8 +45,8 @@ class StageConfig:
     batch_size: int = 64
     """Samples a step."""
     micro_batch_size: int = 0
-    """Samples that go through the network together; 0 takes all of a step. Fewer need less memory, about a third more
-    time, and give the same gradients. For the pre-training itself only."""
+    """Samples that go through the network together on a process; 0 takes all of a step. Fewer need less memory and give
+    the same gradients; where embeddings of a batch are compared, they need about a third more time."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Learning rate and its schedule."""
 
@@ -55,16 +59,35 @@ class StageConfig:
             raise ConfigError(f"{self.num_steps} steps of {self.batch_size} samples: give 0 or more steps of 1 or more")
 
 
-def _refuse_micro_batches(stage: StageConfig, name: str) -> None:
-    if stage.micro_batch_size:
-        raise ConfigError(
-            f"{name}.micro_batch_size is {stage.micro_batch_size}; only the pre-training itself is cut into "
-            f"micro-batches, so give a smaller --{name.replace('_', '-')}.batch-size here"
-        )
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How a run is carried out; less the seed, it does not decide the result, and may be changed when it is resumed."""
+
+    seed: int = 0
+    """Seed of everything random."""
+    save_every: int = 200
+    """Steps between two saved states, from which a run resumes."""
+    keep: KeepConfig = field(default_factory=KeepConfig)
+    """Which saved states are kept."""
+    health: HealthConfig = field(default_factory=HealthConfig)
+    """What is done about a loss or gradient that is no number."""
+    parallel: Parallel = "ddp"
+    """With several processes (torchrun): all weights on each (ddp), or a share of them (fsdp; pre-training only)."""
+    log_to: tuple[SinkName, ...] = ()
+    """Where the figures go besides log.jsonl: tensorboard, wandb, trackio (an extra of the package each)."""
+
+
+def deciding(settings: Any) -> Any:
+    """A run's config as plain values, less what may differ when it is resumed."""
+    plain = to_plain(settings)
+    if isinstance(plain, dict):
+        mine = {each.name for each in fields(RunConfig)} - {"seed"}
+        return {name: value for name, value in plain.items() if name not in mine}
+    return plain
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainingExperiment:
+class PretrainingExperiment(RunConfig):
     """A pre-training run."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -87,22 +110,14 @@ class PretrainingExperiment:
     """Which words are masked."""
     video_masking: VideoMaskingConfig = field(default_factory=VideoMaskingConfig)
     """Which cells are masked."""
-    seed: int = 0
-    """Seed of everything random."""
-    save_every: int = 200
-    """Steps between two saved states, from which a run resumes."""
-    log_to: tuple[SinkName, ...] = ()
-    """Where the figures go besides log.jsonl: tensorboard, wandb, trackio (an extra of the package each)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ranking_ramp[0] <= self.ranking_ramp[1]:
             raise ConfigError(f"ranking_ramp is {self.ranking_ramp}; it must begin at 0 or later and not end before")
-        for name in ("video_warm_start", "text_warm_start"):
-            _refuse_micro_batches(getattr(self, name), name)
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionExperiment:
+class QuestionExperiment(RunConfig):
     """A fine-tuning run on open-ended questions."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -116,19 +131,10 @@ class QuestionExperiment:
     checkpoint's embeddings stay the pre-trained ones, so that it still searches as well as before."""
     num_answers: int = 1500
     """Most frequent training answers that make the vocabulary."""
-    seed: int = 0
-    """Seed of everything random."""
-    save_every: int = 200
-    """Steps between two saved states, from which a run resumes."""
-    log_to: tuple[SinkName, ...] = ()
-    """Where the figures go besides log.jsonl: tensorboard, wandb, trackio (an extra of the package each)."""
-
-    def __post_init__(self) -> None:
-        _refuse_micro_batches(self.training, "training")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkExperiment:
+class BenchmarkExperiment(RunConfig):
     """A fine-tuning run on one of the eleven benchmarks, by its published recipe or a small one."""
 
     annotations: str = ""
@@ -162,6 +168,9 @@ class BenchmarkExperiment:
     """Most steps, for a shorter run; 0 sets no limit."""
     batch_size: int = 32
     """Samples a step. The learning rate is scaled by it over the reference batch."""
+    micro_batch_size: int = 0
+    """Samples that go through the network together on a process; 0 takes all. Fewer need less memory and give the same
+    gradients."""
     reference_batch_size: int = 32
     """Batch at which the learning rate holds as it is given."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -176,9 +185,3 @@ class BenchmarkExperiment:
     """Train the video and text encoders too, as published."""
     strict: bool = False
     """Stop at a row or video that cannot be read, instead of leaving it out and counting it."""
-    seed: int = 0
-    """Seed of everything random."""
-    save_every: int = 200
-    """Steps between two saved states, from which a run resumes."""
-    log_to: tuple[SinkName, ...] = ()
-    """Where the figures go besides log.jsonl: tensorboard, wandb, trackio (an extra of the package each)."""

@@ -11,21 +11,27 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from clover.config import to_plain
 from clover.data.annotations.vocabulary import answer_vocabulary
 from clover.data.loader import ClipReader
 from clover.data.shapes.corpus import read_questions
+from clover.distributed import current
 from clover.errors import DataError
-from clover.experiment.configs import QuestionExperiment, StageConfig
-from clover.experiment.pieces import cache_folder, clip_reader, corpus_fingerprint, corpus_folder, run_stage
+from clover.experiment.configs import QuestionExperiment, RunConfig, StageConfig, deciding
+from clover.experiment.pieces import (
+    Stage,
+    cache_folder,
+    clip_reader,
+    corpus_fingerprint,
+    corpus_folder,
+    states_folder,
+)
 from clover.experiment.tasks import AnswerTask, Task
 from clover.files import write_text
 from clover.modeling.weights import load_strictly
-from clover.objectives.pretraining import Losses
 from clover.pipeline import Clover
+from clover.training.checkpoint import forget_states
 from clover.training.loop import Occasional
 from clover.training.records import RunRecord
-from clover.training.sinks import SinkName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +69,11 @@ class Finetuning:
     folder: Path
     settings: Any
     """The config of the run; a state of another config, or of another checkpoint to start from, is not resumed."""
+    run_config: RunConfig
     record: RunRecord | None = None
     """Of the run; is told where the training begins or goes on."""
-    log_to: tuple[SinkName, ...] = ()
-    """Sinks that get the figures too."""
     trains_encoders: bool = True
     selection: Selection | None = None
-    seed: int = 0
-    save_every: int = 200
     quiet: bool = False
 
     def run(self, clover: Clover, rows: Sequence[Any], *, resume: bool = False) -> Clover:
@@ -81,21 +84,20 @@ class Finetuning:
             CheckpointError: with ``resume``, the saved state is another run's.
         """
         if not resume:
-            (self.folder / "state.safetensors").unlink(missing_ok=True)
-        settings = {"settings": to_plain(self.settings), "starting_checkpoint": clover.fingerprint}
-        tuned = self.task.with_head(clover, self.seed)
+            with current().first_alone():
+                forget_states(states_folder(self.folder))
+        settings = {"settings": deciding(self.settings), "starting_checkpoint": clover.fingerprint}
+        tuned = self.task.with_head(clover, self.run_config.seed)
         if not self.trains_encoders:
             for encoder in (tuned.network.video_encoder, tuned.network.text_encoder):
                 encoder.requires_grad_(False)
 
-        def losses(batch: Any, _: int) -> Losses:
-            return self.task.losses(tuned, batch)
-
-        run_stage(
+        stage: Stage[Any, Any] = Stage(
             folder=self.folder,
             title="fine-tuning",
             settings=settings,
-            stage=self.stage,
+            config=self.stage,
+            run_config=self.run_config,
             module=tuned.network,
             items=[row for row in rows if str(row.video) not in (self.skipped or {})],
             make_batch=self.task.collator(
@@ -105,22 +107,21 @@ class Finetuning:
                 max_text_length=self.max_text_length,
                 skipped=self.skipped,
             ),
-            losses=losses,
-            seed=self.seed,
-            save_every=self.save_every,
-            resume=resume,
+            loss=self.task.loss(tuned),
             occasional=self._selecting(tuned, resume),
             record=self.record,
-            log_to=self.log_to,
             quiet=self.quiet,
         )
+        stage.run(resume=resume)
         if self.selection is not None:
             best = _Best(self.folder)
             if not best.has_seen(self.stage.num_steps):
                 best.consider(tuned, self.selection.score(tuned), self.stage.num_steps)
             best.restore(tuned)
         tuned.network.requires_grad_(True)
-        tuned.save_pretrained(self.folder / "checkpoint")
+        with current().first_alone():
+            if current().is_first:
+                tuned.save_pretrained(self.folder / "checkpoint")
         return tuned
 
     def _selecting(self, tuned: Clover, resume: bool) -> list[Occasional]:
@@ -161,6 +162,8 @@ class _Best:
         return any(row["step"] == num_steps for row in self._rows())
 
     def consider(self, clover: Clover, score: float, num_steps: int) -> None:
+        if not current().is_first:
+            return
         rows = [row for row in self._rows() if row["step"] < num_steps]
         if score > max((row["score"] for row in rows), default=float("-inf")):
             clover.save_pretrained(self.folder / "best")
@@ -205,12 +208,10 @@ def finetune_questions(
         skipped=None if experiment.data.strict else skipped,
         max_text_length=inputs.max_text_length,
         folder=folder,
-        settings=replace(experiment, log_to=()),  # a run may go on with other sinks
+        settings=experiment,
+        run_config=experiment,
         record=record,
-        log_to=experiment.log_to,
         trains_encoders=experiment.trains_encoders,
-        seed=experiment.seed,
-        save_every=experiment.save_every,
         quiet=quiet,
     )
     tuned = run.run(clover, rows, resume=resume)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,17 +20,19 @@ from clover.data.shapes.corpus import read_pairs
 from clover.data.text import Tokenizer
 from clover.data.transforms import training_clip
 from clover.data.video import read_frames
+from clover.distributed import current
 from clover.errors import ConfigError
-from clover.experiment.configs import DataConfig, StageConfig
+from clover.experiment.configs import DataConfig, RunConfig, StageConfig, deciding
 from clover.files import WriteError, check_writable
-from clover.objectives.pretraining import Losses
 from clover.pipeline import InputConfig
-from clover.training.checkpoint import TrainingState
+from clover.training.checkpoint import TrainingStates, saved_states
+from clover.training.gradient_cache import SplitLoss, exact_gradients
+from clover.training.health import Health
 from clover.training.logbook import Logbook, progress
 from clover.training.loop import Occasional, Training
 from clover.training.optimizer import Optimizer
+from clover.training.parallel import caller_for
 from clover.training.records import RunRecord, checksums, data_fingerprint
-from clover.training.sinks import SinkName
 
 ItemT = TypeVar("ItemT")
 BatchT = TypeVar("BatchT")
@@ -118,73 +122,94 @@ def clip_reader(
     return lambda video, generator: kept.clip(video, num_frames, generator), skipped
 
 
-def run_stage(
-    *,
-    folder: Path,
-    title: str,
-    settings: Any,
-    stage: StageConfig,
-    module: nn.Module,
-    items: Sequence[ItemT],
-    make_batch: Callable[[Sequence[ItemT], np.random.Generator], BatchT],
-    losses: Callable[[BatchT, int], Losses],
-    leaves_gradients: bool = False,
-    seed: int,
-    save_every: int,
-    resume: bool,
-    occasional: Sequence[Occasional] = (),
-    record: RunRecord | None = None,
-    log_to: Sequence[SinkName] = (),
-    quiet: bool = False,
-) -> None:
-    """Train a module on items until the stage's steps are done, in a folder of its own.
+@dataclass(frozen=True, kw_only=True)
+class Stage(Generic[ItemT, BatchT]):
+    """One stretch of a run: a module is trained on items until its steps are done, in a folder of its own."""
 
-    Args:
-        folder: Gets log.jsonl and, while the stage runs, state.safetensors.
-        title: Shown above the progress.
-        settings: Everything that decides the result; a state of other settings is refused.
-        stage: Steps, batch size and optimiser.
-        module: What is trained.
-        items: Samples.
-        make_batch: Samples and randomness to a batch.
-        losses: Batch and step to losses.
-        leaves_gradients: Whether it adds the gradients to the weights' itself.
-        seed: Of the order of the samples and everything random.
-        save_every: Steps between two saved states.
-        resume: Go on from the saved state; a stage without one starts from the beginning.
-        occasional: What else is done every so many steps.
-        record: Of the run; is told where the stage begins or goes on.
-        log_to: Sinks that get the figures too.
-        quiet: Show nothing.
-    """
-    torch.manual_seed(seed)
-    loader = Loader(items=items, make_batch=make_batch, batch_size=stage.batch_size, seed=seed)
-    optimizer = Optimizer(module, stage.optimizer, num_steps=stage.num_steps, steps_per_epoch=loader.steps_per_epoch)
-    run = json.dumps({"title": title, "settings": to_plain(settings)}, sort_keys=True)
-    state = TrainingState(path=folder / "state.safetensors", run=run, module=module, optimizer=optimizer)
-    first_step = state.restore() if resume and state.path.is_file() else 0
-    if record is not None:
-        record.enter(folder, first_step)
-    module.train()
-    with Logbook(
-        folder,
-        total_steps=stage.num_steps,
-        batch_size=stage.batch_size,
-        first_step=first_step,
-        title=title,
-        log_to=log_to,
-        settings=to_plain(settings),
-        quiet=quiet,
-    ) as logbook:
-        training = Training(
-            losses=losses,
-            leaves_gradients=leaves_gradients,
-            optimizer=optimizer,
-            logbook=logbook,
-            state=state,
-            save_every=save_every,
-            occasional=occasional,
+    folder: Path
+    """Gets log.jsonl and states/."""
+    title: str
+    """Shown above the progress."""
+    settings: Any
+    """Everything that decides the result; a state of other settings is refused."""
+    config: StageConfig
+    """Steps, batch size and optimiser."""
+    run_config: RunConfig
+    """Seed, and how the run is carried out."""
+    module: nn.Module
+    """What is trained."""
+    items: Sequence[ItemT]
+    """Samples."""
+    make_batch: Callable[[Sequence[ItemT], np.random.Generator], BatchT]
+    """Samples and randomness to a batch."""
+    loss: SplitLoss[BatchT]
+    """What is minimised."""
+    occasional: Sequence[Occasional] = ()
+    """What else is done every so many steps."""
+    record: RunRecord | None = None
+    """Of the run; is told where the stage begins or goes on."""
+    quiet: bool = False
+    """Show nothing."""
+
+    def run(self, *, resume: bool) -> None:
+        """Train; with ``resume``, from the last saved state if there is one."""
+        config, run, processes = self.config, self.run_config, current()
+        torch.manual_seed(run.seed + 1_000_003 * processes.rank)
+        loader = Loader(items=self.items, make_batch=self.make_batch, batch_size=config.batch_size, seed=run.seed)
+        caller = caller_for(self.module, self.loss.outputs, processes, parallel=run.parallel)
+        optimizer = Optimizer(
+            self.module, config.optimizer, num_steps=config.num_steps, steps_per_epoch=loader.steps_per_epoch
         )
-        training.run(loader.batches(first_step, stage.num_steps), first_step=first_step)
-    state.save(stage.num_steps)
-    module.eval()
+        states = TrainingStates(
+            folder=states_folder(self.folder),
+            run=json.dumps({"title": self.title, "settings": deciding(self.settings)}, sort_keys=True),
+            module=self.module,
+            optimizer=optimizer,
+            seed=run.seed,
+            health=Health(run.health),
+            keep=run.keep,
+            processes=processes,
+        )
+        first_step = states.restore() if resume and processes.from_first(bool(saved_states(states.folder))) else 0
+        if self.record is not None:
+            self.record.enter(self.folder, first_step)
+        self.module.train()
+        gradients = partial(
+            exact_gradients,
+            loss=self.loss,
+            caller=caller,
+            micro_batch_size=config.micro_batch_size,
+            processes=processes,
+        )
+        with self._logbook(first_step) as logbook:
+            training: Training[BatchT] = Training(
+                gradients=lambda batch, step: gradients(batch, step=step),
+                optimizer=optimizer,
+                logbook=logbook,
+                states=states,
+                save_every=run.save_every,
+                occasional=self.occasional,
+                processes=processes,
+            )
+            training.run(loader.batches(first_step, config.num_steps), first_step=first_step)
+        if first_step < config.num_steps:
+            states.save(config.num_steps)
+        self.module.eval()
+
+    def _logbook(self, first_step: int) -> Logbook:
+        return Logbook(
+            self.folder,
+            total_steps=self.config.num_steps,
+            batch_size=self.config.batch_size,
+            first_step=first_step,
+            title=self.title,
+            log_to=self.run_config.log_to,
+            settings=to_plain(self.settings),
+            quiet=self.quiet,
+            writes=current().is_first,
+        )
+
+
+def states_folder(stage: Path) -> Path:
+    """Where a stage saves its states."""
+    return stage / "states"

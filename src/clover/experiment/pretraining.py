@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,24 +15,26 @@ from torch import Tensor, nn
 from clover.data.loader import CaptionedVideo, PretrainingBatch, PretrainingCollator, read_clips
 from clover.data.shapes.corpus import read_labels
 from clover.data.tagging import TagCache
+from clover.distributed import current
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.pieces import (
+    Stage,
     cache_folder,
     captioned_videos,
     clip_reader,
     corpus_fingerprint,
     corpus_folder,
-    run_stage,
+    states_folder,
     tokenizer_for,
 )
 from clover.modeling.initialise import initialise, new_model
 from clover.modeling.model import CloverModel, PretrainingOutput
-from clover.objectives.masked_words import focal_loss
-from clover.objectives.pretraining import Losses, pretraining_losses
+from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms, word_terms
 from clover.objectives.warm_start import label_loss
 from clover.pipeline import Clover, CloverConfig
-from clover.training.gradient_cache import cached_gradients
+from clover.training.checkpoint import forget_states, saved_states
+from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
 from clover.training.records import RunRecord
 from clover.types import IGNORED
 
@@ -57,6 +60,53 @@ def network_output(network: CloverModel, batch: PretrainingBatch) -> Pretraining
         batch.masked_token_ids,
         batch.is_token,
         batch.targets != IGNORED,
+    )
+
+
+def num_masked(batch: PretrainingBatch) -> int:
+    """Masked words of a batch."""
+    return int((batch.targets != IGNORED).sum())
+
+
+def masked_words(
+    objective: PretrainingObjectiveConfig,
+) -> Callable[[Outputs, PretrainingBatch, int], dict[str, WeightedTerm]]:
+    """Masked words of a part of a batch, as their share of the batch's mean."""
+
+    def add_up(outputs: Outputs, batch: PretrainingBatch, count: int) -> dict[str, WeightedTerm]:
+        if not objective.masked_word_weight:
+            return {}
+        words = batch.targets[batch.targets != IGNORED]
+        return word_terms(outputs["word_scores"], words, objective, num_places=count)
+
+    return add_up
+
+
+def pretraining_loss(
+    network: CloverModel,
+    objective: PretrainingObjectiveConfig,
+    *,
+    ranking_scale: Callable[[int], float] = lambda _: 1.0,
+) -> SplitLoss[PretrainingBatch]:
+    """The paper's sum, split into what compares a whole batch and what adds up over its samples.
+
+    Args:
+        network: Gives the embeddings and word scores.
+        objective: Terms and their weights.
+        ranking_scale: Step to what the ranking weight is multiplied by.
+    """
+
+    def outputs(batch: PretrainingBatch) -> Outputs:
+        found = network_output(network, batch)
+        words = {"word_scores": found.word_scores} if objective.masked_word_weight else {}
+        return {name: getattr(found.embeddings, name) for name in objective.compared} | words
+
+    return SplitLoss(
+        outputs=outputs,
+        compared=objective.compared,
+        compare=lambda found, step: embedding_terms(found, objective, ranking_scale=ranking_scale(step)),
+        add_up=masked_words(objective),
+        count=num_masked,
     )
 
 
@@ -107,18 +157,22 @@ class Pretraining:
             CheckpointError: with ``resume``, there is no state, or it is another run's.
         """
         stages = [self._warm_start_video, self._warm_start_text, self._pretrain]
-        if resume and not any((self.folder / stage / "state.safetensors").is_file() for stage in _STAGES):
+        folders = [states_folder(self.folder / stage) for stage in _STAGES]
+        if resume and not any(saved_states(folder) for folder in folders):
             raise CheckpointError(
                 f"nothing to resume in {self.folder}: no state was saved there; start without --resume"
             )
         if not resume:
-            for stage in _STAGES:
-                (self.folder / stage / "state.safetensors").unlink(missing_ok=True)
+            with current().first_alone():
+                for folder in folders:
+                    forget_states(folder)
         self._record.begin(resume=resume)
         for run in stages:
             run(resume)
         clover = Clover(self.network, self.tokenizer, self.config)
-        clover.save_pretrained(self.folder / "checkpoint")
+        with current().first_alone():
+            if current().is_first:
+                clover.save_pretrained(self.folder / "checkpoint")
         self._record.finish()
         return clover
 
@@ -138,32 +192,10 @@ class Pretraining:
         )
 
     def _pretrain(self, resume: bool) -> None:
-        stage, objective = self.experiment.training, self.experiment.objective
-        has_cache = 0 < stage.micro_batch_size < stage.batch_size
-
-        def losses(batch: PretrainingBatch, step: int) -> Losses:
-            scale = ramp(step, stage.num_steps, self.experiment.ranking_ramp)
-            if has_cache:
-                return cached_gradients(
-                    batch,
-                    partial(network_output, self.network),
-                    objective,
-                    micro_batch_size=stage.micro_batch_size,
-                    ranking_scale=scale,
-                )
-            masked_words = batch.targets[batch.targets != IGNORED]
-            return pretraining_losses(network_output(self.network, batch), masked_words, objective, ranking_scale=scale)
-
-        self._stage(
-            "pretraining",
-            "pre-training",
-            stage,
-            self.network,
-            self.collator(),
-            losses,
-            resume,
-            leaves_gradients=has_cache,
-        )
+        run = self.experiment
+        scale = partial(ramp, num_steps=run.training.num_steps, shares=run.ranking_ramp)
+        loss = pretraining_loss(self.network, run.objective, ranking_scale=scale)
+        self._stage("pretraining", "pre-training", run.training, self.network, self.collator(), loss, resume)
 
     def _warm_start_video(self, resume: bool) -> None:
         """Teach the video encoder to name what training videos show, with a classifier that is thrown away.
@@ -188,13 +220,16 @@ class Pretraining:
             present = [[name in labels_of[item.video_id] for name in names] for item in kept]
             return clips, torch.tensor(present, dtype=torch.float32)
 
-        def losses(batch: tuple[Tensor, Tensor], _: int) -> Losses:
+        def outputs(batch: tuple[Tensor, Tensor]) -> Outputs:
             tokens = self.network.video_tokens(batch[0])
-            loss = label_loss(classifier(tokens).amax(dim=(1, 2, 3)), batch[1])
-            return Losses(terms={"labels": loss}, total=loss)
+            return {"labels": classifier(tokens).amax(dim=(1, 2, 3))}
+
+        def add_up(outputs: Outputs, batch: tuple[Tensor, Tensor], count: int) -> dict[str, WeightedTerm]:
+            return {"labels": share_of_mean(label_loss(outputs["labels"], batch[1]), len(batch[1]), count)}
 
         module = nn.ModuleList([self.network.video_encoder, classifier])
-        self._stage("video_warm_start", "warm start: video encoder", stage, module, make_batch, losses, resume)
+        loss = SplitLoss(outputs=outputs, add_up=add_up)
+        self._stage("video_warm_start", "warm start: video encoder", stage, module, make_batch, loss, resume)
 
     def _warm_start_text(self, resume: bool) -> None:
         """Teach the text encoder to fill masked words of training captions without seeing the video."""
@@ -203,30 +238,27 @@ class Pretraining:
             return
         blind = replace(self.collator(), read_clip=lambda *_: np.zeros((1, 1, 1, 3), np.uint8))
 
-        def losses(batch: PretrainingBatch, _: int) -> Losses:
-            is_masked = batch.targets != IGNORED
+        def outputs(batch: PretrainingBatch) -> Outputs:
             tokens = self.network.text_encoder(batch.masked_token_ids, batch.is_token)
-            loss = focal_loss(self.network.masked_word_head(tokens[is_masked]), batch.targets[is_masked], 0.0)
-            return Losses(terms={"masked_words": loss}, total=loss)
+            return {"word_scores": self.network.masked_word_head(tokens[batch.targets != IGNORED])}
 
+        objective = PretrainingObjectiveConfig(focal_gamma=0.0)
         module = nn.ModuleList([self.network.text_encoder, self.network.masked_word_head])
-        self._stage("text_warm_start", "warm start: text encoder", stage, module, blind, losses, resume)
+        loss = SplitLoss(outputs=outputs, add_up=masked_words(objective), count=num_masked)
+        self._stage("text_warm_start", "warm start: text encoder", stage, module, blind, loss, resume)
 
-    def _stage(self, name, title, stage: StageConfig, module, make_batch, losses, resume: bool, **more) -> None:  # type: ignore[no-untyped-def]
-        run_stage(
+    def _stage(self, name, title, config: StageConfig, module, make_batch, loss, resume: bool) -> None:  # type: ignore[no-untyped-def]
+        stage: Stage[Any, Any] = Stage(
             folder=self.folder / name,
             title=title,
-            settings=replace(self.experiment, log_to=()),  # a run may go on with other sinks
-            stage=stage,
+            settings=self.experiment,
+            config=config,
+            run_config=self.experiment,
             module=module,
             items=self.videos,
             make_batch=make_batch,
-            losses=losses,
-            seed=self.experiment.seed,
-            save_every=self.experiment.save_every,
-            resume=resume,
+            loss=loss,
             record=self._record,
-            log_to=self.experiment.log_to,
             quiet=self.quiet,
-            **more,
         )
+        stage.run(resume=resume)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from clover.data.annotations.vocabulary import OUTSIDE, label_answers
@@ -18,8 +19,9 @@ from clover.data.loader import (
 from clover.modeling.model import HeadConfig
 from clover.objectives.answering import answer_loss
 from clover.objectives.contrastive import symmetric_info_nce
-from clover.objectives.pretraining import Losses
+from clover.objectives.pretraining import WeightedTerm
 from clover.pipeline import Clover
+from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +42,21 @@ class RetrievalTask:
         """All."""
         return list(rows)
 
-    def losses(self, clover: Clover, batch: PairBatch) -> Losses:
-        """Symmetric InfoNCE over the batch (published run)."""
+    def loss(self, clover: Clover) -> SplitLoss[PairBatch]:
+        """Symmetric InfoNCE over the batch of all processes (published run)."""
         network = clover.network
-        video = network.embed_video(network.video_tokens(batch.clip))
-        text = network.embed_text(network.text_encoder(batch.token_ids, batch.is_token))
-        loss = symmetric_info_nce(video, text, self.temperature)
-        return Losses(terms={"alignment": loss}, total=loss)
+
+        def outputs(batch: PairBatch) -> Outputs:
+            return {
+                "video": network.embed_video(network.video_tokens(batch.clip)),
+                "text": network.embed_text(network.text_encoder(batch.token_ids, batch.is_token)),
+            }
+
+        def compare(found: Outputs, _: int) -> dict[str, WeightedTerm]:
+            value = symmetric_info_nce(found["video"], found["text"], self.temperature)
+            return {"alignment": WeightedTerm(value=value, weight=1.0)}
+
+        return SplitLoss(outputs=outputs, compared=("video", "text"), compare=compare)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +77,14 @@ class ChoiceTask:
         """All."""
         return list(rows)
 
-    def losses(self, clover: Clover, batch: ChoiceBatch) -> Losses:
+    def loss(self, clover: Clover) -> SplitLoss[ChoiceBatch]:
         """Cross-entropy over the options."""
         network = clover.network
-        scores = network.choice_scores(network.video_tokens(batch.clip), batch.token_ids, batch.is_token)
-        loss = answer_loss(scores, batch.labels)
-        return Losses(terms={"choices": loss}, total=loss)
+
+        def outputs(batch: ChoiceBatch) -> Outputs:
+            return {"choices": network.choice_scores(network.video_tokens(batch.clip), batch.token_ids, batch.is_token)}
+
+        return SplitLoss(outputs=outputs, add_up=partial(_answers, "choices"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,17 +108,23 @@ class AnswerTask:
         """The rows whose answer is in the vocabulary."""
         return [row for row in label_answers(rows, self.answers) if row.label != OUTSIDE]
 
-    def losses(self, clover: Clover, batch: QuestionBatch) -> Losses:
+    def loss(self, clover: Clover) -> SplitLoss[QuestionBatch]:
         """Cross-entropy over the vocabulary."""
         network = clover.network
-        is_blank = batch.is_blank if self.at_mask else None
-        scores = network.answer_scores(
-            network.video_tokens(batch.clip), batch.token_ids, batch.is_token, is_blank=is_blank
-        )
-        loss = answer_loss(scores, batch.labels)
-        return Losses(terms={"answers": loss}, total=loss)
+
+        def outputs(batch: QuestionBatch) -> Outputs:
+            is_blank = batch.is_blank if self.at_mask else None
+            tokens = network.video_tokens(batch.clip)
+            return {"answers": network.answer_scores(tokens, batch.token_ids, batch.is_token, is_blank=is_blank)}
+
+        return SplitLoss(outputs=outputs, add_up=partial(_answers, "answers"))
+
+
+def _answers(name: str, outputs: Outputs, batch: ChoiceBatch | QuestionBatch, count: int) -> dict[str, WeightedTerm]:
+    """Cross-entropy of some of a batch's samples, as what it adds to the mean over all."""
+    return {name: share_of_mean(answer_loss(outputs[name], batch.labels), len(batch.labels), count)}
 
 
 Task = RetrievalTask | ChoiceTask | AnswerTask
 """One family of benchmarks: `collator` gives what makes batches of its rows, `with_head` the model with what the task
-needs on top, `usable` the rows that can be trained on, `losses` one forward pass."""
+needs on top, `usable` the rows that can be trained on, `loss` what is minimised."""

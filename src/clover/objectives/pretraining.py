@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clover.errors import ConfigError
-from clover.modeling.model import Embeddings, PretrainingOutput
+from clover.modeling.model import PretrainingOutput
 from clover.objectives import contrastive
 from clover.objectives.masked_words import focal_loss
 
@@ -33,6 +34,9 @@ class PretrainingObjectiveConfig:
     """Weight of the pair-wise ranking; 0 leaves it out."""
     ranking_margin: float = 5.0
     """``λ``, on similarities already divided by the temperature."""
+    published_num_processes: int = 1
+    """Divides the weight of every term that compares embeddings. Here gradients are the same on any number of
+    processes; the published run's gather made these terms weigh one over its number of processes, which were 32."""
     masked_word_weight: float = 1.0
     """Weight of masked-word prediction; 0 leaves it out."""
     focal_gamma: float = 2.0
@@ -42,10 +46,18 @@ class PretrainingObjectiveConfig:
         if self.temperature <= 0:
             raise ConfigError(f"temperature is {self.temperature}; it must be above 0")
 
+        if self.published_num_processes < 1:
+            raise ConfigError(f"published_num_processes is {self.published_num_processes}; give 1 or more")
+
     @property
-    def compares_embeddings(self) -> bool:
-        """Whether any term looks at the embeddings of a batch together."""
-        return self.alignment != "none" or self.ranking_weight != 0
+    def compared(self) -> tuple[str, ...]:
+        """Which embeddings the terms look at together; none where no term does."""
+        names = {"tri-modal": _EMBEDDINGS, "pair-wise": _EMBEDDINGS[:2], "none": ()}[self.alignment]
+        ranked = _EMBEDDINGS[:4] if self.ranking_weight else ()
+        return max(names, ranked, key=len)
+
+
+_EMBEDDINGS = ("video", "text", "masked_video", "masked_text", "fused_for_video", "fused_for_text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,23 +94,30 @@ def pretraining_losses(
     Raises:
         ConfigError: no term has a weight above 0.
     """
-    terms = embedding_terms(output.embeddings, config, ranking_scale=ranking_scale)
+    terms = embedding_terms(vars(output.embeddings), config, ranking_scale=ranking_scale)
     return weighted_sum(terms | word_terms(output.word_scores, masked_words, config))
 
 
 def embedding_terms(
-    embeddings: Embeddings, config: PretrainingObjectiveConfig, *, ranking_scale: float = 1.0
+    embeddings: Mapping[str, Tensor], config: PretrainingObjectiveConfig, *, ranking_scale: float = 1.0
 ) -> dict[str, WeightedTerm]:
-    """Alignment and ranking: the terms that compare the samples' embeddings; empty where neither has a weight."""
+    """Alignment and ranking: the terms that compare the samples' embeddings; empty where neither has a weight.
+
+    Args:
+        embeddings: Those of `Embeddings` that ``config.compared`` names, ``[b d]``.
+        config: Weights and constants.
+        ranking_scale: Multiplies the ranking weight.
+    """
     terms: dict[str, WeightedTerm] = {}
     if config.alignment == "tri-modal":
         terms |= _weighted(_tri_modal_alignment(embeddings, config), config.alignment_weight)
     elif config.alignment == "pair-wise":
-        pair = contrastive.symmetric_info_nce(embeddings.video, embeddings.text, config.temperature)
+        pair = contrastive.symmetric_info_nce(embeddings["video"], embeddings["text"], config.temperature)
         terms |= _weighted({"pair_alignment": pair}, config.alignment_weight)
     if config.ranking_weight:
         terms |= _weighted(_ranking(embeddings, config), config.ranking_weight * ranking_scale)
-    return terms
+    share = 1 / config.published_num_processes
+    return {name: WeightedTerm(value=term.value, weight=term.weight * share) for name, term in terms.items()}
 
 
 def word_terms(
@@ -138,16 +157,16 @@ def _weighted(values: dict[str, Tensor], weight: float) -> dict[str, WeightedTer
     return {name: WeightedTerm(value=value, weight=weight) for name, value in values.items()}
 
 
-def _tri_modal_alignment(embeddings: Embeddings, config: PretrainingObjectiveConfig) -> dict[str, Tensor]:
+def _tri_modal_alignment(embeddings: Mapping[str, Tensor], config: PretrainingObjectiveConfig) -> dict[str, Tensor]:
     """``L_v + w·L_v'`` and its mirror image ``L_t + w·L_t'``."""
     sides = {
         "video_alignment": (
-            embeddings.video,
-            (embeddings.text, embeddings.masked_text, embeddings.fused_for_video),
+            embeddings["video"],
+            (embeddings["text"], embeddings["masked_text"], embeddings["fused_for_video"]),
         ),
         "text_alignment": (
-            embeddings.text,
-            (embeddings.video, embeddings.masked_video, embeddings.fused_for_text),
+            embeddings["text"],
+            (embeddings["video"], embeddings["masked_video"], embeddings["fused_for_text"]),
         ),
     }
     losses = {}
@@ -159,9 +178,9 @@ def _tri_modal_alignment(embeddings: Embeddings, config: PretrainingObjectiveCon
     return losses
 
 
-def _ranking(embeddings: Embeddings, config: PretrainingObjectiveConfig) -> dict[str, Tensor]:
+def _ranking(embeddings: Mapping[str, Tensor], config: PretrainingObjectiveConfig) -> dict[str, Tensor]:
     """The two hinges of Eq. 4: complete text before masked text, complete video before masked video."""
     constants = {"margin": config.ranking_margin, "temperature": config.temperature}
-    text = contrastive.ranking(embeddings.video, embeddings.text, embeddings.masked_text, **constants)
-    video = contrastive.ranking(embeddings.text, embeddings.video, embeddings.masked_video, **constants)
+    text = contrastive.ranking(embeddings["video"], embeddings["text"], embeddings["masked_text"], **constants)
+    video = contrastive.ranking(embeddings["text"], embeddings["video"], embeddings["masked_video"], **constants)
     return {"text_ranking": text.mean(), "video_ranking": video.mean()}

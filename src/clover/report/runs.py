@@ -224,6 +224,8 @@ def _read_log(path: Path, total_steps: int, *, is_whole: bool) -> StageLog:
     steps: list[dict[str, Any]] = []
     evaluations: dict[str, float] = {}
     for row in _rows(path, is_whole=is_whole):
+        if "problem" in row:  # a bad step that changed nothing
+            continue
         if "step" in row:
             steps = [*steps[-(_SMOOTHED_STEPS - 1) :], row]
         else:

@@ -1,90 +1,154 @@
-"""Exact gradients of a large contrastive batch in the memory of a small one.
+"""Exact gradients of a large contrastive batch in the memory of a small one, on one process or many.
 
 Every sample's loss looks at the embeddings of the whole batch, but the network's part of the gradient needs only the
-loss's gradient on the sample's own embeddings (Gao et al. 2021, arXiv 2101.06983). So every micro-batch goes through
-the network twice: once for its embeddings, and once more, with the same random numbers, to send their gradients back.
+loss's gradient on the sample's own embeddings (Gao et al. 2021, arXiv 2101.06983). So a batch that is too large goes
+through the network twice, micro-batch by micro-batch: once for its embeddings, and once more, with the same random
+numbers, to send their gradients back. Between the two, processes exchange embeddings: each computes the loss of the
+whole batch and sends back the gradient of its own samples, and the weights' gradients are summed over processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from clover.data.loader import PretrainingBatch
-from clover.modeling.model import Embeddings, PretrainingOutput
-from clover.objectives.pretraining import (
-    Losses,
-    PretrainingObjectiveConfig,
-    WeightedTerm,
-    embedding_terms,
-    weighted_sum,
-    word_terms,
-)
-from clover.types import IGNORED
+from clover.data.batches import device_of, micro_batches, num_samples
+from clover.distributed import ALONE, Processes
+from clover.objectives.pretraining import Losses, WeightedTerm, weighted_sum
 
-Forward = Callable[[PretrainingBatch], PretrainingOutput]
-"""Micro-batch to what the objectives look at; calls the network."""
+BatchT = TypeVar("BatchT")
+CalledT = TypeVar("CalledT", contravariant=True)
 
-_NAMES = [field.name for field in fields(Embeddings)]
+Outputs = dict[str, Tensor]
+"""What a loss looks at, by name; the network's doing."""
 
 
-def cached_gradients(
-    batch: PretrainingBatch,
-    forward: Forward,
-    objective: PretrainingObjectiveConfig,
+@dataclass(frozen=True, kw_only=True)
+class SplitLoss(Generic[BatchT]):
+    """A loss in two kinds of terms: those that compare a whole batch, and those that are sums over its samples."""
+
+    outputs: Callable[[BatchT], Outputs]
+    """Calls the network; gives exactly what the terms use."""
+    compared: tuple[str, ...] = ()
+    """Which outputs, of shape ``[b d]``, are compared over the whole batch."""
+    compare: Callable[[Outputs, int], dict[str, WeightedTerm]] = lambda _outputs, _step: {}
+    """Those of the whole batch, and the step, to terms."""
+    add_up: Callable[[Outputs, BatchT, int], dict[str, WeightedTerm]] = lambda _outputs, _batch, _count: {}
+    """Outputs of a part, the part, and the count of the whole batch, to terms that add up over the parts."""
+    count: Callable[[BatchT], int] = num_samples
+    """What these sums are divided by: samples, or masked words."""
+
+
+class Caller(Protocol[CalledT]):
+    """How the network is called where several processes, each with samples of its own, hold it together."""
+
+    def first(self, batch: CalledT) -> Outputs:
+        """Outputs through which no gradient will flow."""
+
+    def last(self, batch: CalledT) -> Outputs:
+        """Outputs through which it will."""
+
+    def synchronised(self, is_last_part: bool) -> AbstractContextManager[None]:
+        """Surrounds forward and backward pass of one part; after the last, the processes' gradients are summed."""
+
+
+def exact_gradients(
+    batch: BatchT,
+    loss: SplitLoss[BatchT],
+    caller: Caller[BatchT],
     *,
-    micro_batch_size: int,
-    ranking_scale: float = 1.0,
+    step: int = 0,
+    micro_batch_size: int = 0,
+    processes: Processes = ALONE,
 ) -> Losses:
     """Add the gradients of a whole batch to the weights', holding one micro-batch's activations at a time.
 
-    They are those of `pretraining_losses` on the whole batch, up to the order of sums; with one micro-batch, to the
-    bit. Autocast is the caller's. The random state is left where one pass over the batch leaves it.
+    They are those of one pass over the batches of all processes joined, up to the order of sums; with one process and
+    one micro-batch, to the bit. Autocast is the caller's. The random state is left where one pass over the batch
+    leaves it.
 
     Args:
-        batch: The whole batch.
-        forward: Called twice with every micro-batch, or once where no term compares embeddings.
-        objective: Weights and constants.
-        micro_batch_size: Samples that go through the network together; the last may be fewer.
-        ranking_scale: Multiplies the ranking weight.
+        batch: This process' samples; their number may differ from the others'.
+        loss: What is minimised.
+        caller: Calls the network, twice with every micro-batch, or once where one is enough.
+        step: Number of the step.
+        micro_batch_size: Samples that go through the network together; the last may be fewer; 0 takes all.
+        processes: Who takes part.
 
     Returns:
-        The losses of the whole batch, without a graph.
+        The losses of the batch of all processes, without a graph; the same on all.
 
     Raises:
         ConfigError: no term has a weight above 0.
     """
-    parts = batch.micro_batches(micro_batch_size)
-    num_places = max(1, int((batch.targets != IGNORED).sum()))
-    terms: dict[str, WeightedTerm] = {}
-    ends: list[tuple[Tensor, Tensor | None]]
-    gradients: dict[str, Sequence[Tensor]] = {}
+    parts = micro_batches(batch, micro_batch_size)
+    numbers = processes.each([num_samples(batch), loss.count(batch), len(parts)], device_of(batch))
+    sizes, counts, turns = zip(*numbers, strict=True)
+    ahead: Outputs | None = None
     states: list[_RandomState] = []
-    if objective.compares_embeddings:
-        embeddings, states = _embed(parts, forward)
-        compared = embedding_terms(embeddings, objective, ranking_scale=ranking_scale)
-        weighted_sum(compared).total.backward()
-        terms = _added({}, compared)
-        found = {name: getattr(embeddings, name).grad for name in _NAMES}
-        gradients = {name: each.split(micro_batch_size) for name, each in found.items() if each is not None}
-    for place, part in enumerate(parts):
-        if states:
-            states[place].restore()
-        output = forward(part)
-        words = word_terms(output.word_scores, part.targets[part.targets != IGNORED], objective, num_places=num_places)
-        ends = [(getattr(output.embeddings, name), each[place]) for name, each in gradients.items()]
-        ends += [(term.value * term.weight, None) for term in words.values()]
-        _backward([(end, gradient) for end, gradient in ends if end.requires_grad])
-        terms = _added(terms, words)
-    return weighted_sum(terms)
+    terms: dict[str, WeightedTerm] = {}
+    gradients: dict[str, Sequence[Tensor]] = {}
+    if loss.compared:
+        if max(turns) == 1:
+            ahead = caller.last(batch)
+            local = {name: ahead[name].detach() for name in loss.compared}
+        else:
+            local, states = _embed(parts, loss, caller)
+        terms, found = _compare(local, loss, step, sizes, processes)
+        gradients = {name: each.split(micro_batch_size or max(sizes)) for name, each in found.items()}
+    sums: dict[str, WeightedTerm] = {}
+    for turn in range(max(turns)):
+        with caller.synchronised(turn == max(turns) - 1):
+            if turn >= len(parts):
+                _take_part(caller.last(parts[0]))
+                continue
+            if states:
+                states[turn].restore()
+            outputs = ahead if ahead is not None else caller.last(parts[turn])
+            added = loss.add_up(outputs, parts[turn], max(1, sum(counts)))
+            ends: list[tuple[Tensor, Tensor | None]] = [(outputs[name], each[turn]) for name, each in gradients.items()]
+            ends += [(term.value * term.weight, None) for term in added.values()]
+            _backward([(end, gradient) for end, gradient in ends if end.requires_grad])
+        sums = _added(sums, added)
+    return weighted_sum(terms | _over(processes, sums))
 
 
-def _embed(parts: Sequence[PretrainingBatch], forward: Forward) -> tuple[Embeddings, list[_RandomState]]:
-    """The embeddings of all parts as leaves, and the random state before each part.
+def share_of_mean(mean: Tensor, num_samples: int, count: int) -> WeightedTerm:
+    """A mean over some of a batch's samples, as what it adds to the mean over all."""
+    return WeightedTerm(value=mean * (num_samples / count), weight=1.0)
+
+
+def _compare(
+    local: Outputs, loss: SplitLoss[BatchT], step: int, sizes: Sequence[int], processes: Processes
+) -> tuple[dict[str, WeightedTerm], dict[str, Tensor]]:
+    """The terms of the whole batch, without a graph, and their gradients on this process' rows of the outputs."""
+    widths = [value.shape[1] for value in local.values()]
+    if processes.count == 1:
+        joined = [value.requires_grad_() for value in local.values()]
+    else:
+        columns = processes.rows(torch.cat(list(local.values()), dim=1), sizes).split(widths, dim=1)
+        joined = [column.contiguous().requires_grad_() for column in columns]
+    leaves = dict(zip(local, joined, strict=True))
+    terms = loss.compare(leaves, step)
+    if not terms:
+        return {}, {}
+    weighted_sum(terms).total.backward()
+    start = sum(sizes[: processes.rank])
+    rows = slice(start, start + sizes[processes.rank])
+    gradients = {name: leaf.grad[rows] for name, leaf in leaves.items() if leaf.grad is not None}
+    return _added({}, terms), gradients
+
+
+def _embed(
+    parts: Sequence[BatchT], loss: SplitLoss[BatchT], caller: Caller[BatchT]
+) -> tuple[Outputs, list[_RandomState]]:
+    """The compared outputs of all parts, and the random state before each part.
 
     The graph is built, but what it would hold is let go at once: without gradients, attention and dropout may run
     other kernels, which round otherwise and draw other random numbers.
@@ -93,10 +157,15 @@ def _embed(parts: Sequence[PretrainingBatch], forward: Forward) -> tuple[Embeddi
     with saved_tensors_hooks(lambda _: None, _refuse):
         for part in parts:
             states.append(_RandomState())
-            embeddings = forward(part).embeddings
-            columns.append([getattr(embeddings, name).detach() for name in _NAMES])
-    joined = [torch.cat(column).requires_grad_() for column in zip(*columns, strict=True)]
-    return Embeddings(**dict(zip(_NAMES, joined, strict=True))), states
+            outputs = caller.first(part)
+            columns.append([outputs[name].detach() for name in loss.compared])
+    joined = [torch.cat(column) for column in zip(*columns, strict=True)]
+    return dict(zip(loss.compared, joined, strict=True)), states
+
+
+def _take_part(outputs: Outputs) -> None:
+    """Go through the motions with a gradient of zero, for other processes that have more parts."""
+    _backward([(value, torch.zeros_like(value)) for value in outputs.values() if value.requires_grad])
 
 
 def _backward(ends: Sequence[tuple[Tensor, Tensor | None]]) -> None:
@@ -108,13 +177,25 @@ def _refuse(_: None) -> Tensor:
     raise AssertionError("nothing goes back through the first pass")
 
 
-def _added(terms: dict[str, WeightedTerm], more: dict[str, WeightedTerm]) -> dict[str, WeightedTerm]:
+def _added(terms: Mapping[str, WeightedTerm], more: Mapping[str, WeightedTerm]) -> dict[str, WeightedTerm]:
     """Sums without a graph, by name."""
     sums = dict(terms)
     for name, term in more.items():
         value = term.value.detach()
         sums[name] = WeightedTerm(value=sums[name].value + value if name in sums else value, weight=term.weight)
     return sums
+
+
+def _over(processes: Processes, terms: dict[str, WeightedTerm]) -> dict[str, WeightedTerm]:
+    """Sums over the processes."""
+    if processes.count == 1 or not terms:
+        return terms
+    device = next(iter(terms.values())).value.device
+    sums = processes.sum([term.value.item() for term in terms.values()], device)
+    return {
+        name: WeightedTerm(value=torch.tensor(value, dtype=term.value.dtype, device=device), weight=term.weight)
+        for (name, term), value in zip(terms.items(), sums, strict=True)
+    }
 
 
 class _RandomState:

@@ -71,6 +71,7 @@ class Logbook:
         log_to: Sequence[SinkName] = (),
         settings: Mapping[str, Any] | None = None,
         quiet: bool = False,
+        writes: bool = True,
     ) -> None:
         """Open the log; lines of steps from ``first_step`` on, left by an interrupted run, are dropped.
 
@@ -83,24 +84,27 @@ class Logbook:
             log_to: Sinks that get the figures too.
             settings: What sinks are told of the run, plain.
             quiet: Show nothing.
+            writes: False, as on all processes but the first, writes and shows nothing.
 
         Raises:
             ConfigError: the package of a sink is not installed.
         """
         self.path = Path(folder) / "log.jsonl"
         self._total_steps, self._batch_size, self._first_step = total_steps, batch_size, first_step
-        self._title, self._quiet = title, quiet
+        self._title, self._quiet, self._writes = title, quiet or not writes, writes
         self._recent: dict[str, deque[float]] = {}
         self._durations: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
         self._waits: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
         self._file: TextIO | None = None
         self._live: Live | None = None
         stage = LoggedStage(folder=Path(folder), settings=settings or {}, first_step=first_step)
-        self._sinks = open_sinks(log_to, stage)
+        self._sinks = open_sinks(log_to, stage) if writes else []
         self._next_step = first_step
         self._last_write = self._last_line = time.monotonic()
 
     def __enter__(self) -> Logbook:
+        if not self._writes:
+            return self
         kept = [line for line in _lines(self.path) if _step_of(line) < self._first_step]
         write_text(self.path, "".join(line + "\n" for line in kept) if self._first_step else "")
         self._file = self.path.open("a", encoding="utf-8")
@@ -143,12 +147,12 @@ class Logbook:
     def note(self, **record: Any) -> None:
         """Record something that is not a step, such as an evaluation; a ``num_steps`` says after how many steps."""
         self._put(record)
-        numbers = {name: value for name, value in record.items() if name != "num_steps"}
+        numbers = {name: value for name, value in record.items() if name not in ("step", "num_steps")}
         self._send({name: value for name, value in numbers.items() if type(value) in (int, float)})
 
     def _send(self, values: Mapping[str, float]) -> None:
         """To all sinks, as of the step that was written last."""
-        for sink in self._sinks:
+        for sink in self._sinks if values else ():
             sink.write(max(self._next_step - 1, 0), values)
 
     @property
@@ -162,6 +166,8 @@ class Logbook:
         return min(1.0, sum(self._waits) / sum(self._durations))
 
     def _put(self, row: Mapping[str, Any]) -> None:
+        if not self._writes:
+            return
         if self._file is None:
             raise ValueError("the logbook is not open; use it in a with statement")
         try:

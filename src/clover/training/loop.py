@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
+from clover.distributed import ALONE, Processes
 from clover.objectives.pretraining import Losses
-from clover.training.checkpoint import TrainingState
+from clover.training.checkpoint import TrainingStates
+from clover.training.health import Health
+from clover.training.interruption import InterruptedRunError, StopRequest
 from clover.training.logbook import Logbook
 from clover.training.optimizer import Optimizer
 
@@ -33,34 +36,70 @@ class Occasional:
 class Training(Generic[BatchT]):
     """One run: batches in, weights changed, losses in the book."""
 
-    losses: Callable[[BatchT, int], Losses]
-    """Batch and step to losses; calls the network."""
-    leaves_gradients: bool = False
-    """Whether `losses` itself adds the gradients to the weights' and gives numbers without a graph."""
+    gradients: Callable[[BatchT, int], Losses]
+    """Adds the gradients of a batch at a step to the weights', and gives the losses without a graph."""
     optimizer: Optimizer
     logbook: Logbook
-    state: TrainingState | None = None
+    states: TrainingStates
     save_every: int = 0
-    """Steps between two saved states; 0 saves none."""
+    """Steps between two saved states; 0 saves none but when the run is asked to stop."""
     occasional: Sequence[Occasional] = ()
+    processes: Processes = field(default=ALONE)
+
+    @property
+    def health(self) -> Health:
+        """Judges the steps; saved with the state."""
+        return self.states.health
 
     def run(self, batches: Iterable[BatchT], *, first_step: int = 0) -> None:
-        """Train until the batches end."""
-        for step, (batch, waiting_seconds) in enumerate(_timed(batches), start=first_step):
-            if self.leaves_gradients:
-                self.optimizer.clear()
-            losses = self.losses(batch, step)
+        """Train until the batches end.
+
+        Raises:
+            TrainingError: a bad step, and the policy is to stop.
+            InterruptedRunError: the process was asked to stop; the state is saved.
+        """
+        with StopRequest() as stop:
+            for step, (batch, waiting_seconds) in enumerate(_timed(batches), start=first_step):
+                self._step(batch, step, waiting_seconds)
+                for task in self.occasional:  # before the state is saved: what they find out is then never older
+                    if figures := task.run_if_due(step + 1):
+                        self.logbook.note(num_steps=step + 1, **figures)
+                if self.save_every and (step + 1) % self.save_every == 0:
+                    self.states.save(step + 1)
+                self._stop_if_asked(stop, step + 1)
+
+    def _step(self, batch: BatchT, step: int, waiting_seconds: float) -> None:
+        self.optimizer.clear()
+        losses = self.gradients(batch, step)
+        norm = self.optimizer.clip()
+        values = {name: loss.item() for name, loss in losses.terms.items()} | {"total": losses.total.item()}
+        problem = self.health.problem(values["total"], norm)
+        if problem is None:
+            self.optimizer.update(step)
+            self.states.remember(values)
             rate = self.optimizer.learning_rate(step)
-            update = self.optimizer.update_from_gradients if self.leaves_gradients else self.optimizer.update
-            norm = update(losses.total, step)
-            values = {name: loss.item() for name, loss in losses.terms.items()}
-            values |= {"total": losses.total.item(), "gradient_norm": norm}
-            self.logbook.write(step, values, learning_rate=rate, waiting_seconds=waiting_seconds)
-            for task in self.occasional:  # before the state is saved: what they find out is then never older than it
-                if found := task.run_if_due(step + 1):
-                    self.logbook.note(num_steps=step + 1, **found)
-            if self.state is not None and self.save_every and (step + 1) % self.save_every == 0:
-                self.state.save(step + 1)
+            self.logbook.write(
+                step, values | {"gradient_norm": norm}, learning_rate=rate, waiting_seconds=waiting_seconds
+            )
+        else:
+            names = [name for each in self.processes.told(_names(batch)) for name in each]
+            self.logbook.note(step=step, problem=problem)
+            self.health.answer(step, problem, names, self.logbook.path.parent)
+
+    def _stop_if_asked(self, stop: StopRequest, num_done: int) -> None:
+        number = self.processes.largest(stop.number)
+        if number:
+            self.states.save(num_done)
+            raise InterruptedRunError(
+                f"asked to stop; the state after {num_done} steps is saved in {self.states.folder}: "
+                "go on with --resume auto",
+                number,
+            )
+
+
+def _names(batch: Any) -> list[str]:
+    """What messages call a batch's samples."""
+    return [str(name) for name in getattr(batch, "names", ())]
 
 
 def _timed(batches: Iterable[BatchT]) -> Iterator[tuple[BatchT, float]]:

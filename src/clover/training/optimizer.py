@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
 
-from clover.errors import ConfigError, TrainingError
+from clover.distributed import whole
+from clover.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +67,6 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and not name.endswith("position_bias")
 
 
-_REMEDY = "try a lower learning rate, or resume from the last saved state with another seed"
-
-
 class Optimizer:
     """Clips, schedules and steps."""
 
@@ -101,36 +100,23 @@ class Optimizer:
         factor = schedule_factor(step, self.num_steps, self.config, steps_per_epoch=self.steps_per_epoch)
         return self.config.learning_rate * factor
 
-    def update(self, loss: torch.Tensor, step: int) -> float:
-        """One step from one loss.
-
-        Returns:
-            The gradient norm before clipping.
-
-        Raises:
-            TrainingError: the loss or the gradient is not a finite number; nothing is changed then.
-        """
-        if not math.isfinite(loss.item()):
-            raise TrainingError(f"the loss of step {step} is {loss.item()}; {_REMEDY}")
-        self.clear()
-        loss.backward()
-        return self.update_from_gradients(loss, step)
-
     def clear(self) -> None:
         """Forget the gradients of the step before."""
         self.adam.zero_grad(set_to_none=True)
 
-    def update_from_gradients(self, loss: torch.Tensor, step: int) -> float:
-        """One step from gradients that are in place already; otherwise like `update`."""
-        if not math.isfinite(loss.item()):
-            raise TrainingError(f"the loss of step {step} is {loss.item()}; {_REMEDY}")
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_norm)
-        if not math.isfinite(norm.item()):
-            raise TrainingError(f"the gradient of step {step} has norm {norm.item()}; {_REMEDY}")
+    def clip(self) -> float:
+        """Scale the gradients down to the largest norm allowed.
+
+        Returns:
+            Their norm before, of all processes' shares; not a finite number where a gradient is none.
+        """
+        return whole(nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_norm)).item()
+
+    def update(self, step: int) -> None:
+        """Change the weights by the gradients that are in place."""
         for group in self.adam.param_groups:
             group["lr"] = self.learning_rate(step) * group["rate_factor"]
         self.adam.step()
-        return norm.item()
 
     def state_tensors(self) -> dict[str, torch.Tensor]:
         """Averages and step counts, by place of the parameter, for a checkpoint without pickles."""
@@ -140,11 +126,18 @@ class Optimizer:
                 tensors[f"{place}.{name}"] = value
         return tensors
 
-    def load_state_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
-        """The inverse of `state_tensors`."""
+    def load_state_tensors(self, read: Callable[[str, torch.Tensor], torch.Tensor], names: Sequence[str]) -> None:
+        """The inverse of `state_tensors`.
+
+        Args:
+            read: Name and parameter to the saved tensor, laid out as the parameter is.
+            names: What was saved.
+        """
         state: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in tensors.items():
+        places = [parameter for group in self.adam.param_groups for parameter in group["params"]]
+        for key in names:
             place, name = key.split(".", 1)
-            state.setdefault(int(place), {})[name] = value
+            model = places[int(place)] if name != "step" else torch.empty(())
+            state.setdefault(int(place), {})[name] = read(key, model)
         groups = self.adam.state_dict()["param_groups"]
         self.adam.load_state_dict({"state": state, "param_groups": groups})

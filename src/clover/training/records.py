@@ -18,6 +18,7 @@ import torch
 
 import clover
 from clover.config import to_plain
+from clover.distributed import is_first_process
 from clover.files import checksum, write_text
 
 RECORD_NAME = "run.json"
@@ -67,7 +68,7 @@ class RunRecord:
             "sessions": [],
         }
         self._session: dict[str, Any] | None = None
-        self._writes = os.environ.get("RANK", "0") == "0"
+        self._writes = is_first_process()
 
     def begin(self, *, resume: bool) -> None:
         """Note a start; that of a resumed run only once a stage goes on, for it may be refused until then.
