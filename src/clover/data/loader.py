@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -50,12 +50,6 @@ class PretrainingBatch:
     is_token: Bool[Tensor, "b l"]
     targets: Int[Tensor, "b l"]
     """The original ids at masked places, `IGNORED` elsewhere."""
-
-    def micro_batches(self, size: int) -> list[PretrainingBatch]:
-        """Consecutive parts of ``size`` samples, views of this; the last may have fewer."""
-        names = [each.name for each in fields(self)]
-        columns = [getattr(self, name).split(size) for name in names]
-        return [PretrainingBatch(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from clover.training.health import Health
 from clover.training.logbook import Logbook, progress
 from clover.training.loop import Occasional, Training
 from clover.training.optimizer import Optimizer
-from clover.training.parallel import caller_for
+from clover.training.parallel import Parallel, caller_for
 from clover.training.records import RunRecord, checksums, data_fingerprint
 
 ItemT = TypeVar("ItemT")
@@ -109,7 +109,7 @@ def clip_reader(
         raise ConfigError("kept frames are of whole videos: use --num-kept-frames 0 with --inputs.max-seconds")
     if inputs.frames.training_fit != "square":
         raise ConfigError("kept frames cannot be cropped anew: use --data.num-kept-frames 0 with random crops")
-    with progress("decoding videos", quiet=quiet) as report:
+    with current().first_alone(), progress("decoding videos", quiet=quiet) as report:
         kept = FrameCache.build(
             cache / "frames",
             videos,
@@ -148,6 +148,8 @@ class Stage(Generic[ItemT, BatchT]):
     """What else is done every so many steps."""
     record: RunRecord | None = None
     """Of the run; is told where the stage begins or goes on."""
+    parallel: Parallel = "ddp"
+    """How several processes hold the module."""
     quiet: bool = False
     """Show nothing."""
 
@@ -156,7 +158,7 @@ class Stage(Generic[ItemT, BatchT]):
         config, run, processes = self.config, self.run_config, current()
         torch.manual_seed(run.seed + 1_000_003 * processes.rank)
         loader = Loader(items=self.items, make_batch=self.make_batch, batch_size=config.batch_size, seed=run.seed)
-        caller = caller_for(self.module, self.loss.outputs, processes, parallel=run.parallel)
+        caller = caller_for(self.module, self.loss.outputs, processes, parallel=self.parallel)
         optimizer = Optimizer(
             self.module, config.optimizer, num_steps=config.num_steps, steps_per_epoch=loader.steps_per_epoch
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -45,8 +45,12 @@ class SplitLoss(Generic[BatchT]):
     """What these sums are divided by: samples, or masked words."""
 
 
+@runtime_checkable
 class Caller(Protocol[CalledT]):
     """How the network is called where several processes, each with samples of its own, hold it together."""
+
+    def prepare(self, batch: CalledT) -> None:
+        """Called before every step, with some of its samples."""
 
     def first(self, batch: CalledT) -> Outputs:
         """Outputs through which no gradient will flow."""
@@ -88,6 +92,7 @@ def exact_gradients(
         ConfigError: no term has a weight above 0.
     """
     parts = micro_batches(batch, micro_batch_size)
+    caller.prepare(parts[0])
     numbers = processes.each([num_samples(batch), loss.count(batch), len(parts)], device_of(batch))
     sizes, counts, turns = zip(*numbers, strict=True)
     ahead: Outputs | None = None
