@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from clover.experiment.tasks import AnswerTask, Task
 from clover.files import write_text
 from clover.modeling.weights import load_strictly
 from clover.pipeline import Clover
+from clover.training.adapters import LoraConfig, Part, merge_adapters, prepare, without_adapters
 from clover.training.checkpoint import forget_states
 from clover.training.loop import Occasional
 from clover.training.records import RunRecord
@@ -72,7 +73,10 @@ class Finetuning:
     run_config: RunConfig
     record: RunRecord | None = None
     """Of the run; is told where the training begins or goes on."""
-    trains_encoders: bool = True
+    freeze: tuple[Part, ...] = ()
+    """Parts of the network that stay as they are."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Adapters; the checkpoint has them merged."""
     selection: Selection | None = None
     quiet: bool = False
 
@@ -91,9 +95,7 @@ class Finetuning:
                 forget_states(states_folder(self.folder))
         settings = {"settings": deciding(self.settings), "starting_checkpoint": clover.fingerprint}
         tuned = self.task.with_head(clover, self.run_config.seed)
-        if not self.trains_encoders:
-            for encoder in (tuned.network.video_encoder, tuned.network.text_encoder):
-                encoder.requires_grad_(False)
+        prepare(tuned.network, self.freeze, self.lora, seed=self.run_config.seed)
 
         stage: Stage[Any, Any] = Stage(
             folder=self.folder,
@@ -120,8 +122,9 @@ class Finetuning:
             best = _Best(self.folder)
             if not best.has_seen(self.stage.num_steps):
                 best.consider(tuned, self.selection.score(tuned), self.stage.num_steps)
-            best.restore(tuned)
-        tuned.network.requires_grad_(True)
+        merge_adapters(tuned.network)
+        if self.selection is not None:
+            _Best(self.folder).restore(tuned)
         with current().first_alone():
             if current().is_first:
                 tuned.save_pretrained(self.folder / "checkpoint")
@@ -169,7 +172,8 @@ class _Best:
             return
         rows = [row for row in self._rows() if row["step"] < num_steps]
         if score > max((row["score"] for row in rows), default=float("-inf")):
-            clover.save_pretrained(self.folder / "best")
+            plain = Clover(without_adapters(clover.network), clover.tokenizer, clover.config)
+            plain.save_pretrained(self.folder / "best")
         write_text(self._note, json.dumps([*rows, {"step": num_steps, "score": score}], indent=2) + "\n")
 
     def restore(self, clover: Clover) -> None:
@@ -214,7 +218,8 @@ def finetune_questions(
         settings=experiment,
         run_config=experiment,
         record=record,
-        trains_encoders=experiment.trains_encoders,
+        freeze=experiment.freeze,
+        lora=experiment.lora,
         quiet=quiet,
     )
     tuned = run.run(clover, rows, resume=resume)
