@@ -124,6 +124,7 @@ def test_a_loss_that_is_no_number_and_a_line_cut_short(tmp_path, capsys):
     assert status == 1
     assert found["results"]["pretraining.total"] == {"first": 2.0, "second": "nan"}
     assert found["results"]["pretraining.steps"] == {"first": 6, "second": 6}
+    assert diff(capsys, second, second)[1]["is_same"]
 
 
 @pytest.fixture

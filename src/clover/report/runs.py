@@ -95,7 +95,7 @@ class Difference:
     def is_empty(self) -> bool:
         """Whether nothing but speed differs."""
         causes = (self.settings, self.code, self.environment, self.data)
-        return not any(causes) and all(a == b for a, b in self.results.values())
+        return not any(causes) and all(repr(a) == repr(b) for a, b in self.results.values())  # NaN is NaN
 
 
 def read_run(folder: Path, *, whole_logs: bool = True) -> Run:
