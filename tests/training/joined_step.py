@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from test_gradient_cache import made_batch, made_network
+from test_gradient_cache import loss_of, made_batch, made_network
 
 from clover.distributed import Processes, together, whole
-from clover.experiment.pretraining import pretraining_loss
 from clover.objectives.contrastive import symmetric_info_nce
 from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms
 from clover.training.checkpoint import TrainingStates
@@ -65,7 +64,7 @@ def rows_of(batch, start, size):
 def step(network, parallel, objective, micro_batch_size, processes, *, num_masked=None):
     sizes = UNEVEN[processes.count]
     batch = rows_of(made_batch(SIZE, num_masked=num_masked), sum(sizes[: processes.rank]), sizes[processes.rank])
-    loss = pretraining_loss(network, objective)
+    loss = loss_of(network, objective)
     caller = caller_for(network, loss.outputs, processes, parallel=parallel)
     return exact_gradients(batch, loss, caller, micro_batch_size=micro_batch_size, processes=processes)
 
@@ -91,8 +90,8 @@ def gradients(processes, out):
 
 def trained(processes, parallel, folder, *, begin):
     """Three steps of optimisation with a state saved after the second; without ``begin``, the last from that state."""
-    network = made_network()
-    loss = pretraining_loss(network, FULL)
+    network = made_network(dtype=torch.float64)
+    loss = loss_of(network, FULL)
     caller = caller_for(network, loss.outputs, processes, parallel=parallel)
     optimizer = Optimizer(network, OptimizerConfig(learning_rate=1e-3), num_steps=10)
     states = TrainingStates(folder=folder, run="{}", module=network, optimizer=optimizer, processes=processes)

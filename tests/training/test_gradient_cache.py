@@ -91,7 +91,13 @@ def cached_step(network, batch, objective, size, scale=1.0):
 
 
 def cached(network, batch, objective, size, scale=1.0, seen=None):
-    """The exact step, with the network called in its own number format; `seen` gets what the network gave."""
+    """The exact step; `seen` gets what the network gave."""
+    loss = loss_of(network, objective, scale, seen)
+    return exact_gradients(batch, loss, caller_for(network, loss.outputs, ALONE), micro_batch_size=size)
+
+
+def loss_of(network, objective, scale=1.0, seen=None):
+    """The shipped loss, with the network called in its own number format."""
     plain = pretraining_loss(network, objective, ranking_scale=lambda _: scale)
 
     def outputs(part):
@@ -102,8 +108,7 @@ def cached(network, batch, objective, size, scale=1.0, seen=None):
             seen.append({name: value.detach() for name, value in embeddings.items()})
         return embeddings | words
 
-    loss = replace(plain, outputs=outputs)
-    return exact_gradients(batch, loss, caller_for(network, outputs, ALONE), micro_batch_size=size)
+    return replace(plain, outputs=outputs)
 
 
 def distances(ours, theirs):

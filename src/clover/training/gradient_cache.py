@@ -104,7 +104,7 @@ def exact_gradients(
             ahead = caller.last(batch)
             local = {name: ahead[name].detach() for name in loss.compared}
         else:
-            local, states = _embed(parts, loss, caller)
+            local, states = _embed(parts, loss, caller, max(turns))
         terms, found = _compare(local, loss, step, sizes, processes)
         gradients = {name: each.split(micro_batch_size or max(sizes)) for name, each in found.items()}
     sums: dict[str, WeightedTerm] = {}
@@ -151,7 +151,7 @@ def _compare(
 
 
 def _embed(
-    parts: Sequence[BatchT], loss: SplitLoss[BatchT], caller: Caller[BatchT]
+    parts: Sequence[BatchT], loss: SplitLoss[BatchT], caller: Caller[BatchT], num_turns: int
 ) -> tuple[Outputs, list[_RandomState]]:
     """The compared outputs of all parts, and the random state before each part.
 
@@ -164,6 +164,8 @@ def _embed(
             states.append(_RandomState())
             outputs = caller.first(part)
             columns.append([outputs[name].detach() for name in loss.compared])
+        for _ in range(num_turns - len(parts)):  # where weights are shared out, all must call for them
+            caller.first(parts[0])
     joined = [torch.cat(column) for column in zip(*columns, strict=True)]
     return dict(zip(loss.compared, joined, strict=True)), states
 
