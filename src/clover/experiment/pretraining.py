@@ -23,6 +23,7 @@ from clover.experiment.pieces import (
     cache_folder,
     captioned_videos,
     clip_reader,
+    corpus_fingerprint,
     corpus_folder,
     states_folder,
     tokenizer_for,
@@ -35,6 +36,7 @@ from clover.pipeline import Clover, CloverConfig
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
 from clover.training.parallel import Parallel, gathered
+from clover.training.records import RunRecord
 from clover.types import IGNORED
 
 
@@ -140,6 +142,15 @@ class Pretraining:
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
         self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
         self.network = new_model(self.config.model, seed=experiment.seed)
+        stages = zip(_STAGES, ("video_warm_start", "text_warm_start", "training"), strict=True)
+        num_steps = {folder: getattr(experiment, name).num_steps for folder, name in stages}
+        self._record = RunRecord(
+            self.folder,
+            title="pre-training",
+            settings=experiment,
+            stages={folder: count for folder, count in num_steps.items() if count},
+            data=partial(corpus_fingerprint, corpus, [video.video for video in videos]),
+        )
 
     def run(self, *, resume: bool = False) -> Clover:
         """Warm start, pre-train, and save the checkpoint folder; what a killed run had finished is not done again.
@@ -157,12 +168,14 @@ class Pretraining:
             with current().first_alone():
                 for folder in folders:
                     forget_states(folder)
+        self._record.begin(resume=resume)
         for run in stages:
             run(resume)
         clover = Clover(self.network, self.tokenizer, self.config)
         with current().first_alone():
             if current().is_first:
                 clover.save_pretrained(self.folder / "checkpoint")
+        self._record.finish()
         return clover
 
     def collator(self) -> PretrainingCollator:
@@ -252,6 +265,7 @@ class Pretraining:
             items=self.videos,
             make_batch=make_batch,
             loss=loss,
+            record=self._record,
             parallel=parallel,
             quiet=self.quiet,
         )
