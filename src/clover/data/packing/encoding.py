@@ -153,8 +153,8 @@ def _encode_video(reader: VideoReader, config: EncodingConfig) -> EncodedMedia:
 def _add_stream(
     container: av.container.OutputContainer, timeline: Timeline, first: av.VideoFrame, config: EncodingConfig
 ) -> av.VideoStream:
-    # Measured (benchmarks/loader.py): these two settings halve the time of reading eight frames, for 7 % more bytes.
-    # Without a pyramid nothing refers to B-frames, and those that are not wanted need no decoding.
+    # The tuning and the missing pyramid together halve the time of reading eight frames, for 7 % more bytes
+    # (docs/log.md): without a pyramid nothing refers to B-frames, and those that are not wanted need no decoding.
     options = {
         "crf": str(config.quality),
         "preset": "veryfast",
