@@ -25,7 +25,7 @@ COMMANDS = {
     "benchmarks": ("benchmarks:benchmarks", "the eleven benchmarks: files, splits, frames, metric, published figures"),
     "report": ("report:report", "results of benchmarks beside the published ones, as a page"),
     "runs": ("runs:runs", "runs of a folder; what differs between two runs"),
-    "data": ("benchmarks:data", "check a benchmark's files against the published ones"),
+    "data": ("data:data", "check a benchmark's files; pack a corpus into shards for training"),
     "index": ("library:index", "make or extend a library of your videos"),
     "search": ("library:search_library", "find moments of a library by a sentence"),
     "ask": ("library:ask", "ask a question about a video"),
