@@ -239,6 +239,14 @@ def test_tgif_choices(corpora, kind, make, drawn_as):
     assert len(media_in(corpora / f"tgif-{kind}")) == num_gifs
 
 
+def test_repeated_actions_have_films_and_names_of_their_own(corpora):
+    actions, frames = (
+        {row["gif_name"] for _, rows in tgif(corpora, kind) for row in rows} for kind in ("action", "frameqa")
+    )
+    assert len(actions) == COUNTS["train"] + COUNTS["test"]
+    assert not actions & frames
+
+
 def test_tgif_frames(corpora):
     for split, rows in tgif(corpora, "frameqa"):
         assert list(rows[0]) == ["gif_name", "question", "answer", "type", "vid_id", "key", "description"]

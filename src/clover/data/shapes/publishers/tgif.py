@@ -31,8 +31,8 @@ class _Tgif(VideoPublisher):
 
 
 def _media(scene: Scene, config: ShapesConfig) -> tuple[str, str]:
-    """Invented name of a GIF, and its path."""
-    data = digest(config, scene, "tumblr")
+    """Invented name of a GIF, and its path; scenes of the same number but of another draw have other names."""
+    data = digest(config, scene, "tumblr repeated" if scene.kind == REPEATED else "tumblr")
     name = f"tumblr_{letters(data, 14)}qzo1_{_WIDTHS[data[0] % len(_WIDTHS)]}"
     return name, f"videos/gifs/{name}.gif"
 
