@@ -60,6 +60,7 @@ def test_every_command_has_help(name, capsys):
         (["search", "nowhere", "a ball"], "nowhere is not a library"),
         (["search", "nowhere", "a ball", "-k", "0"], "at least 1"),
         (["search", "nowhere"], "Missing"),
+        (["evaluate", "retrieval", "c", "--corpus", "d", "--baselines"], "--baselines is for questions"),
         (["corpus", "circles"], "unknown corpus 'circles'"),
         (["corpus", "shapes", "c", "--num-videos", "1"], "give at least 3"),
         (["ask", "nowhere", "v.mp4", "what?"], "nowhere is not a checkpoint folder"),
