@@ -23,7 +23,7 @@ COMMANDS = {
     "evaluate": ("evaluate:evaluate", "figures of a checkpoint beside chance, on a corpus or a benchmark"),
     "benchmarks": ("benchmarks:benchmarks", "the eleven benchmarks: files, splits, frames, metric, published figures"),
     "report": ("report:report", "results of benchmarks beside the published ones, as a page"),
-    "data": ("benchmarks:data", "check a benchmark's files against the published ones"),
+    "data": ("data:data", "check a benchmark's files; pack a corpus into shards for training"),
     "index": ("library:index", "make or extend a library of your videos"),
     "search": ("library:search_library", "find moments of a library by a sentence"),
     "ask": ("library:ask", "ask a question about a video"),

@@ -1,4 +1,4 @@
-"""clover benchmarks, clover data check, and finetune and evaluate for one of the eleven."""
+"""clover benchmarks, and finetune and evaluate for one of the eleven."""
 
 from __future__ import annotations
 
@@ -213,49 +213,3 @@ def _show(row: Benchmark, result: BenchmarkResult) -> None:
         print("INCOMPLETE: not every row of the split was evaluated")
     for line in result.remarks:
         print(f"note: {line}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckOptions:
-    """Compare a benchmark's files with the published ones, and list what is missing or unreadable."""
-
-    benchmark: tyro.conf.Positional[str]
-    """One of the eleven (clover benchmarks lists them)."""
-    annotations: str
-    """Folder of the publisher's annotation files."""
-    videos: str
-    """Folder of the videos, at any depth below it."""
-    probe: bool = True
-    """Open every video, to find those that cannot be read."""
-    limit: int = 20
-    """Most lines shown of each kind."""
-
-
-def data(arguments: Sequence[str]) -> None:
-    """Run `clover data check BENCHMARK`."""
-    if not arguments or arguments[0] != "check":
-        usage = "usage: clover data check BENCHMARK --annotations DIR --videos DIR"
-        if arguments and arguments[0] in ("-h", "--help"):
-            print(usage)
-            return
-        raise ConfigError(f"unknown data command {arguments[0] if arguments else ''!r}; {usage}")
-    from clover.evaluation.check import check_benchmark
-
-    options = parse(CheckOptions, arguments[1:], command="data check")
-    row = benchmark(options.benchmark)
-    with progress("opening videos") as report:
-        found = check_benchmark(
-            row, Path(options.annotations), Path(options.videos), probe_media=options.probe, progress=report
-        )
-    for line in found.counts:
-        print(line)
-    for heading, lines in found.groups.items():
-        print(f"\n{heading}: {len(lines):,}")
-        for line in lines[: options.limit]:
-            print(f"  {line}")
-        if len(lines) > options.limit:
-            print(f"  and {len(lines) - options.limit:,} more")
-    if found.is_as_published:
-        print("\neverything is as published")
-        return
-    raise SystemExit(1)

@@ -115,6 +115,29 @@ class VideoReader:
         """
         return self._read_ticks(self.timeline.ticks_at(times), short_side)
 
+    @property
+    def num_damaged(self) -> int:
+        """Packets and frames that the last reading could not decode whole."""
+        return self._num_damaged
+
+    def every_frame(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decodes the video from its first frame to its last, one at a time, neither resized nor turned upright.
+
+        Yields:
+            The time of each frame in ticks of ``timeline.time_base`` from the first listed one, strictly increasing,
+            and the frame. What cannot be decoded is left out.
+        """
+        if not self._is_at_start:
+            self._reopen()
+        self._is_at_start, self._num_damaged = False, 0
+        self._wanted = self.timeline.ticks
+        first = int(self.timeline.ticks[0])
+        last = first - 1
+        for ticks, frame in self._frames():
+            if ticks > last:
+                last = ticks
+                yield ticks - first, frame
+
     def _read_ticks(self, ticks: np.ndarray, short_side: int | None) -> Frames:
         targets, places = np.unique(ticks, return_inverse=True)
         self._size, self._num_damaged = None, 0

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from clover.data.processes import num_usable_cores, obey_parent
 from clover.data.shapes.sampling import ShapesConfig
 from clover.data.shapes.splits import held_out
 from clover.errors import DataError
@@ -155,33 +153,12 @@ def _make_all(
             yield layout.make(folder, config, chunk)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_processes, len(chunks)), mp_context=context, initializer=_obey_parent) as pool:
+    with ProcessPoolExecutor(min(num_processes, len(chunks)), mp_context=context, initializer=obey_parent) as pool:
         try:
             yield from pool.map(layout.make, [folder] * len(chunks), [config] * len(chunks), chunks)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def num_usable_cores() -> int:
-    """Cores that this process may run on, which can be less than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _obey_parent() -> None:
-    """Let this worker end when its parent does, and leave Ctrl-C to the parent.
-
-    A killed parent would leave it waiting for work for ever; interrupted, every worker would print its own traceback.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def wait() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=wait, daemon=True).start()
 
 
 def _settings(config: ShapesConfig, layout: Layout) -> dict[str, Any]:
