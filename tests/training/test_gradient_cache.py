@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clover.data.loader import PretrainingBatch
+from clover.data.collators import PretrainingBatch
 from clover.errors import ConfigError
 from clover.modeling.initialise import new_model
 from clover.modeling.model import Embeddings, PretrainingOutput

@@ -67,6 +67,7 @@ def choose(
             raise ConfigError(f"no recipe given; choose one of {names}")
         print("\n".join(lines))
         sys.exit(0)
-    if arguments[0] not in table:
+    name = arguments[0] if arguments[0] in table else arguments[0].replace("_", "-")
+    if name not in table:
         raise ConfigError(f"unknown recipe {arguments[0]!r}; choose one of {names}")
-    return table[arguments[0]](), list(arguments[1:])
+    return table[name](), list(arguments[1:])

@@ -81,7 +81,8 @@ def finetune_benchmark(
         task=training.task,
         stage=stage,
         read_clip=reader,
-        skipped=None if experiment.strict else skipped,
+        skipped=skipped,
+        strict=experiment.strict,
         max_text_length=experiment.training_text_length,
         folder=folder,
         settings={

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from clover.data.annotations.vocabulary import answer_vocabulary
-from clover.data.loader import ClipReader
+from clover.data.collators import ClipReader
 from clover.data.shapes.corpus import read_questions
 from clover.distributed import current
 from clover.errors import DataError
@@ -54,8 +54,10 @@ class Finetuning:
     task: Task
     stage: StageConfig
     read_clip: ClipReader
-    skipped: dict[str, str] | None
-    """Gets the videos that cannot be read; None stops at the first."""
+    skipped: dict[str, str]
+    """Videos that cannot be read; gets those that turn out so."""
+    strict: bool
+    """Stop at the first of these."""
     max_text_length: int
     folder: Path
     settings: Any
@@ -88,16 +90,17 @@ class Finetuning:
             config=self.stage,
             run_config=self.run_config,
             module=tuned.network,
-            items=[row for row in rows if str(row.video) not in (self.skipped or {})],
+            items=[row for row in rows if str(row.video) not in self.skipped],
             make_batch=self.task.collator(
                 tuned,
                 read_clip=self.read_clip,
                 tokenizer=tuned.tokenizer,
                 max_text_length=self.max_text_length,
-                skipped=self.skipped,
+                strict=self.strict,
             ),
             loss=self.task.loss(tuned),
             occasional=self._selecting(tuned, resume),
+            skipped=self.skipped,
             quiet=self.quiet,
         )
         stage.run(resume=resume)
@@ -182,7 +185,8 @@ def finetune_questions(
         task=task,
         stage=experiment.training,
         read_clip=reader,
-        skipped=None if experiment.data.strict else skipped,
+        skipped=skipped,
+        strict=experiment.data.strict,
         max_text_length=inputs.max_text_length,
         folder=folder,
         settings=experiment,
