@@ -23,7 +23,7 @@ class DataConfig:
     """What is trained on."""
 
     corpus: str = ""
-    """Folder of the corpus."""
+    """Folder of a generated corpus."""
     num_kept_frames: int = 16
     """Frames per video that are decoded once and kept (a multiple of the clip's frames); 0 decodes anew each time."""
     vocabulary_size: int = 2000
@@ -31,7 +31,7 @@ class DataConfig:
     tokenizer: str = ""
     """Tokenizer file or folder (ours, or bert-base-uncased's) to use in place of a trained one."""
     tagger: str = "hanta"
-    """Part-of-speech tagger: hanta, nltk, or spacy:MODEL."""
+    """Part-of-speech tagger: hanta, nltk, or spacy:MODEL. Shards from clover data pack hold tags already."""
     strict: bool = False
     """Stop at a video that cannot be read, instead of leaving it out and counting it."""
 
@@ -68,10 +68,9 @@ class StageConfig:
     """One stretch of training."""
 
     num_steps: int = 0
-    """Steps; 0 leaves the stage out, unless its length is given in epochs."""
+    """Steps; with num_epochs, the most there are. 0 of both leaves the stage out."""
     num_epochs: float = 0.0
-    """Passes over the data, where no number of steps is given; with several sources, over the one that takes longest.
-    Of pre-training alone."""
+    """Passes over the data (of pre-training; with several sources, over the one that takes longest); 0 counts steps."""
     batch_size: int = 64
     """Samples a step."""
     micro_batch_size: int = 0
@@ -166,6 +165,10 @@ class QuestionExperiment(RunConfig):
     checkpoint's embeddings stay the pre-trained ones, so that it still searches as well as before."""
     num_answers: int = 1500
     """Most frequent training answers that make the vocabulary."""
+
+    def __post_init__(self) -> None:
+        if self.training.num_epochs:
+            raise ConfigError("the length of this fine-tuning is given in steps: use --training.num-steps")
 
 
 @dataclass(frozen=True, kw_only=True)

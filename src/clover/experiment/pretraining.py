@@ -133,8 +133,10 @@ class Pretraining:
                 f"give more, or a smaller --{_STAGES[name].replace('_', '-')}.batch-size"
             )
         order = Order(sizes, self.data.samples.weights, batch_size=config.batch_size, seed=self.experiment.seed)
-        num_steps = config.num_steps or max(1, round(config.num_epochs * order.steps_per_epoch))
-        return replace(config, num_steps=num_steps)
+        if not config.num_epochs:
+            return config
+        num_steps = max(1, round(config.num_epochs * order.steps_per_epoch))
+        return replace(config, num_steps=min(num_steps, config.num_steps or num_steps))
 
     def run(self, *, resume: bool = False) -> Clover:
         """Warm start, pre-train, and save the checkpoint folder; what a killed run had finished is not done again.

@@ -153,16 +153,17 @@ def _corpora(
 def _opened(source: _Source, skipped: dict[str, str], *, strict: bool, quiet: bool) -> CorpusSamples:
     """The rows of a source that have media, and a line that says how many they are and what is left out."""
     found = open_source(SourceOptions(path=source.path, media=source.media, format=source.format))
-    corpus, remarks = found.corpus, list(found.remarks)
+    corpus, remarks, problems = found.corpus, list(found.remarks), list(found.problems)
     if isinstance(corpus, LooseCorpus):
         present = corpus.present()
         if len(present) < len(corpus):
             first = corpus.table[int(corpus.missing()[0])].video
             remarks.append(f"{len(corpus) - len(present):,} rows have no file (the first: {first})")
+            problems.append(f"{first}: no such file")
         corpus = present
-    if strict and remarks:
-        raise DataError(f"{source.path}: {remarks[0]}; mend it, or train without --data.strict")
-    skipped.update({problem: problem for problem in found.problems})
+    if strict and problems:
+        raise DataError(f"{problems[0]}; mend {source.path}, or train without --data.strict")
+    skipped.update({problem: problem for problem in problems})
     if not quiet:
         for line in (f"{len(corpus):,} {'images' if source.is_image else 'videos'}", *remarks):
             print(f"{source.path}: {line}", file=sys.stderr)
