@@ -21,7 +21,8 @@ from torch import Tensor
 
 from clover.allocator import keep_freed_memory
 from clover.data.collators import PretrainingBatch
-from clover.experiment.pretraining import network_output
+from clover.distributed import ALONE
+from clover.experiment.pretraining import network_output, pretraining_loss
 from clover.modeling.initialise import new_model
 from clover.modeling.model import CloverModel, Embeddings, PretrainingOutput
 from clover.modeling.sizes import base, small
@@ -31,7 +32,8 @@ from clover.objectives.pretraining import (
     pretraining_losses,
     weighted_sum,
 )
-from clover.training.gradient_cache import cached_gradients
+from clover.training.gradient_cache import exact_gradients
+from clover.training.parallel import caller_for
 from clover.types import IGNORED
 from common import arguments, device_name, finish, interleaved, synchronise
 from saved_memory import SavedMemory
@@ -66,12 +68,19 @@ class Steps:
             is_token=torch.ones(size, LENGTH, dtype=torch.bool),
             targets=token_ids.masked_fill(~is_masked, IGNORED),
         )
-        return replace(batch, **{name: value.to(self.device) for name, value in vars(batch).items()})
+        return replace(
+            batch, **{name: value.to(self.device) for name, value in vars(batch).items() if isinstance(value, Tensor)}
+        )
 
     def forward(self, batch: PretrainingBatch) -> PretrainingOutput:
         """As the project trains."""
         with self.autocast:
             return network_output(self.network, batch)
+
+    def outputs(self, batch: PretrainingBatch) -> dict[str, Tensor]:
+        """The same, by name."""
+        output = self.forward(batch)
+        return vars(output.embeddings) | {"word_scores": output.word_scores}
 
     def plain(self, batch: PretrainingBatch) -> None:
         """The baseline."""
@@ -83,12 +92,18 @@ class Steps:
     def cached(self, batch: PretrainingBatch) -> None:
         """With micro-batches."""
         self.network.zero_grad(set_to_none=True)
-        cached_gradients(batch, self.forward, OBJECTIVE, micro_batch_size=self.micro_batch_size)
+        loss = replace(pretraining_loss(self.network, OBJECTIVE), outputs=self.outputs)
+        caller = caller_for(self.network, self.outputs, ALONE)
+        exact_gradients(batch, loss, caller, micro_batch_size=self.micro_batch_size)
         synchronise()
 
     def peak(self, step: Callable[[PretrainingBatch], None], batch: PretrainingBatch) -> int:
         """Bytes."""
-        there = [*self.network.parameters(), *self.network.buffers(), *vars(batch).values()]
+        there = [
+            *self.network.parameters(),
+            *self.network.buffers(),
+            *(value for value in vars(batch).values() if isinstance(value, Tensor)),
+        ]
         return peak_of(lambda: step(batch), there)
 
     def objective_peak(self, size: int) -> int:
@@ -97,10 +112,14 @@ class Steps:
 
         def run() -> None:
             made = {field.name: torch.randn(size, width, device=self.device) for field in fields(Embeddings)}
-            embeddings = Embeddings(**{name: value.requires_grad_() for name, value in made.items()})
+            embeddings = {name: value.requires_grad_() for name, value in made.items()}
             weighted_sum(embedding_terms(embeddings, OBJECTIVE)).total.backward()
 
         return peak_of(run, [])
+
+
+def tensors_of(batch: PretrainingBatch) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
 
 
 def peak_of(run: Callable[[], None], besides: list[Tensor]) -> int:

@@ -14,14 +14,15 @@ from rich.table import Table
 
 from clover.allocator import keep_freed_memory
 from clover.commands.options import parse
-from clover.commands.train import refuse_to_overwrite, report_skipped
+from clover.commands.train import Resume, begin, report_skipped, with_value_of_resume
 from clover.config import to_plain
 from clover.data.annotations.media import MissingMedia
+from clover.distributed import together
 from clover.errors import ConfigError
 from clover.evaluation.benchmark_data import BenchmarkData
 from clover.evaluation.benchmarks import BENCHMARKS, Benchmark, benchmark
 from clover.evaluation.protocol import BenchmarkResult, evaluate_benchmark
-from clover.experiment.benchmarks import finetune_benchmark
+from clover.experiment.benchmarks import BenchmarkRun, finetune_benchmark
 from clover.experiment.configs import BenchmarkExperiment
 from clover.files import write_text
 from clover.pipeline import Clover
@@ -70,8 +71,8 @@ class FinetuneBenchmarkOptions:
     """Settings that the options above start from: the published ones, those for a small model, or the one that fits."""
     out: str = "run-benchmark"
     """Folder of the run."""
-    resume: bool = False
-    """Go on where an interrupted run with the same settings stopped."""
+    resume: Resume = "no"
+    """Go on where an interrupted run with the same settings stopped; auto does so if there is one to go on with."""
     overwrite: bool = False
     """Start over in a folder that holds a run already."""
 
@@ -86,21 +87,28 @@ def finetune_on(name: str, arguments: Sequence[str]) -> None:
     experiment = published(row) if clover is None or recipe == "published" else small(row, clover)
     options = parse(
         FinetuneBenchmarkOptions,
-        arguments,
+        with_value_of_resume(arguments),
         command=f"finetune {name}",
         default=FinetuneBenchmarkOptions(experiment=experiment),
     )
     if clover is None:
         raise ConfigError("no checkpoint given; name the pre-trained folder with --checkpoint")
-    out = Path(options.out)
-    refuse_to_overwrite(out, resume=options.resume, overwrite=options.overwrite)
     keep_freed_memory()
-    print(f"recipe: {recipe}")
-    for stale in out.glob("result*.json"):  # of the checkpoint that is now replaced
-        stale.unlink()
-    done = finetune_benchmark(clover, row, options.experiment, out, resume=options.resume)
-    run = {**done.notes, "recipe": recipe, "experiment": to_plain(options.experiment)}
-    write_text(out / "run.json", json.dumps(run, indent=2) + "\n")
+    with together() as processes:
+        out = Path(options.out)
+        resume = begin(out, resume=options.resume, overwrite=options.overwrite)
+        if processes.is_first:
+            print(f"recipe: {recipe}")
+            for stale in out.glob("result*.json"):  # of the checkpoint that is now replaced
+                stale.unlink()
+        done = finetune_benchmark(clover, row, options.experiment, out, resume=resume, quiet=not processes.is_first)
+        if processes.is_first:
+            run = {**done.notes, "recipe": recipe, "experiment": to_plain(options.experiment)}
+            write_text(out / "run.json", json.dumps(run, indent=2) + "\n")
+            _tell(done, out)
+
+
+def _tell(done: BenchmarkRun, out: Path) -> None:
     for line in done.remarks:
         print(f"note: {line}")
     report_skipped(done.finetuned.skipped)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from clover.allocator import keep_freed_memory
 from clover.commands.options import choose, parse
+from clover.distributed import current, together
 from clover.errors import ConfigError
 from clover.evaluation.benchmarks import BENCHMARKS
 from clover.experiment.configs import PretrainingExperiment, QuestionExperiment
@@ -21,6 +22,8 @@ from clover.pipeline import Clover
 from clover.recipes import finetune as finetune_recipes
 from clover.recipes import pretrain as pretrain_recipes
 
+Resume = Literal["no", "yes", "auto"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainOptions:
@@ -28,40 +31,71 @@ class PretrainOptions:
 
     experiment: Annotated[PretrainingExperiment, tyro.conf.arg(name="")] = field(default_factory=PretrainingExperiment)
     """Every setting of the run."""
+    batch_size: int = 0
+    """Samples a step, of all processes together; 0 takes the recipe's (short for --training.batch-size)."""
+    micro_batch_size: int = 0
+    """Samples that go through the network together on a process; fewer need less memory and give the same gradients; 0
+    takes the recipe's (short for --training.micro-batch-size)."""
     out: str = "run"
     """Folder of the run."""
-    resume: bool = False
-    """Go on where an interrupted run with the same settings stopped."""
+    resume: Resume = "no"
+    """Go on where an interrupted run with the same settings stopped; auto does so if there is one to go on with."""
     overwrite: bool = False
     """Start over in a folder that holds a run already."""
 
 
-def refuse_to_overwrite(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """A run is hours of work: another must not take its place by mistake.
+def begin(out: Path, *, resume: Resume, overwrite: bool) -> bool:
+    """Whether a run goes on from a saved state. A run is hours of work: no other takes its place by mistake.
 
     Raises:
-        ConfigError: the folder holds a run, and neither was asked for.
+        ConfigError: the folder holds a run, and neither going on nor starting over was asked for.
     """
-    check_writable(out)
-    has_run = (out / "checkpoint").exists() or any(out.glob("**/state.safetensors"))
-    if has_run and not resume and not overwrite:
+    processes = current()
+    if processes.is_first:
+        check_writable(out)
+    has_states = any(out.glob("**/states/step-*/state.json"))
+    has_run, goes_on = processes.from_first(
+        (has_states or (out / "checkpoint").exists(), resume == "yes" or (resume == "auto" and has_states))
+    )
+    if has_run and not goes_on and not overwrite:
         raise ConfigError(
-            f"{out} holds a run already; go on with --resume, start over with --overwrite, or give another --out"
+            f"{out} holds a run already; go on with --resume auto, start over with --overwrite, or give another --out"
         )
+    return bool(goes_on)
+
+
+def with_value_of_resume(arguments: Sequence[str]) -> list[str]:
+    """``--resume`` alone means ``--resume yes``."""
+    words = list(arguments)
+    for place, word in enumerate(words):
+        if word == "--resume" and (place + 1 == len(words) or words[place + 1].startswith("-")):
+            words[place] = "--resume=yes"
+    return words
 
 
 def pretrain(arguments: Sequence[str]) -> None:
     """Run `clover pretrain RECIPE`."""
     recipe, rest = choose(pretrain_recipes.RECIPES, arguments, command="pretrain")
     keep_freed_memory()
-    options = parse(
-        PretrainOptions, rest, command=f"pretrain {arguments[0]}", default=PretrainOptions(experiment=recipe)
-    )
-    refuse_to_overwrite(Path(options.out), resume=options.resume, overwrite=options.overwrite)
-    run = Pretraining(options.experiment, Path(options.out))
-    run.run(resume=options.resume)
-    report_skipped(run.skipped)
-    print(f"checkpoint: {Path(options.out) / 'checkpoint'}")
+    default = PretrainOptions(experiment=recipe)
+    options = parse(PretrainOptions, with_value_of_resume(rest), command=f"pretrain {arguments[0]}", default=default)
+    with together() as processes:
+        out = Path(options.out)
+        resume = begin(out, resume=options.resume, overwrite=options.overwrite)
+        run = Pretraining(_with_batch(options), out, quiet=not processes.is_first)
+        run.run(resume=resume)
+        if processes.is_first:
+            report_skipped(run.skipped)
+            print(f"checkpoint: {out / 'checkpoint'}")
+
+
+def _with_batch(options: PretrainOptions) -> PretrainingExperiment:
+    training = options.experiment.training
+    if options.batch_size:
+        training = replace(training, batch_size=options.batch_size)
+    if options.micro_batch_size:
+        training = replace(training, micro_batch_size=options.micro_batch_size)
+    return replace(options.experiment, training=training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +108,8 @@ class FinetuneOptions:
     """Pre-trained checkpoint folder."""
     out: str = "run-questions"
     """Folder of the run."""
-    resume: bool = False
-    """Go on where an interrupted run with the same settings stopped."""
+    resume: Resume = "no"
+    """Go on where an interrupted run with the same settings stopped; auto does so if there is one to go on with."""
     overwrite: bool = False
     """Start over in a folder that holds a run already."""
 
@@ -88,19 +122,23 @@ def finetune(arguments: Sequence[str]) -> None:
         finetune_on(arguments[0], arguments[1:])
         return
     recipe, rest = choose(finetune_recipes.RECIPES, arguments, command="finetune")
-    options = parse(
-        FinetuneOptions, rest, command=f"finetune {arguments[0]}", default=FinetuneOptions(experiment=recipe)
-    )
+    default = FinetuneOptions(experiment=recipe)
+    options = parse(FinetuneOptions, with_value_of_resume(rest), command=f"finetune {arguments[0]}", default=default)
     if not options.checkpoint:
         raise ConfigError("no checkpoint given; name the pre-trained folder with --checkpoint")
-    refuse_to_overwrite(Path(options.out), resume=options.resume, overwrite=options.overwrite)
     keep_freed_memory()
-    clover = Clover.from_pretrained(options.checkpoint)
-    done = finetune_questions(clover, options.experiment, Path(options.out), resume=options.resume)
-    report_skipped(done.skipped)
-    if done.num_left_out:
-        print(f"left out {done.num_left_out} questions whose answer is not among the {options.experiment.num_answers}")
-    print(f"checkpoint: {Path(options.out) / 'checkpoint'}")
+    with together() as processes:
+        out = Path(options.out)
+        resume = begin(out, resume=options.resume, overwrite=options.overwrite)
+        clover = Clover.from_pretrained(options.checkpoint)
+        done = finetune_questions(clover, options.experiment, out, resume=resume, quiet=not processes.is_first)
+        if not processes.is_first:
+            return
+        report_skipped(done.skipped)
+        if done.num_left_out:
+            num_answers = options.experiment.num_answers
+            print(f"left out {done.num_left_out} questions whose answer is not among the {num_answers}")
+        print(f"checkpoint: {out / 'checkpoint'}")
 
 
 def report_skipped(skipped: dict[str, str], *, what: str = "left out {} that cannot be read", limit: int = 20) -> None:

@@ -14,7 +14,7 @@ from clover.data.annotations.vocabulary import answer_vocabulary
 from clover.data.collators import ClipReader
 from clover.data.shapes.corpus import read_questions
 from clover.distributed import current
-from clover.errors import DataError
+from clover.errors import ConfigError, DataError
 from clover.experiment.configs import QuestionExperiment, RunConfig, StageConfig, deciding
 from clover.experiment.pieces import Stage, cache_folder, clip_reader, corpus_folder, states_folder
 from clover.experiment.tasks import AnswerTask, Task
@@ -71,9 +71,12 @@ class Finetuning:
         """Train on rows that the task finds usable, and save the checkpoint folder.
 
         Raises:
+            ConfigError: weights are to be shared out over processes, which pre-training alone does.
             DataError: too few rows to fill a batch.
             CheckpointError: with ``resume``, the saved state is another run's.
         """
+        if self.run_config.parallel == "fsdp":
+            raise ConfigError("fine-tuning runs with --parallel ddp; fsdp is for pre-training")
         if not resume:
             with current().first_alone():
                 forget_states(states_folder(self.folder))

@@ -33,7 +33,7 @@ from clover.training.health import Health
 from clover.training.logbook import Logbook, progress
 from clover.training.loop import Occasional, Training
 from clover.training.optimizer import Optimizer
-from clover.training.parallel import caller_for
+from clover.training.parallel import Parallel, caller_for
 
 ItemT = TypeVar("ItemT")
 BatchT = TypeVar("BatchT")
@@ -105,7 +105,7 @@ def clip_reader(
         raise ConfigError("kept frames are of whole videos: use --num-kept-frames 0 with --inputs.max-seconds")
     if inputs.frames.training_fit != "square":
         raise ConfigError("kept frames cannot be cropped anew: use --data.num-kept-frames 0 with random crops")
-    with progress("decoding videos", quiet=quiet) as report:
+    with current().first_alone(), progress("decoding videos", quiet=quiet) as report:
         kept = FrameCache.build(
             cache / "frames",
             videos,
@@ -142,6 +142,8 @@ class Stage(Generic[ItemT, BatchT]):
     """What is minimised."""
     occasional: Sequence[Occasional] = ()
     """What else is done every so many steps."""
+    parallel: Parallel = "ddp"
+    """How several processes hold the module."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Gets the samples that could not be read, and why."""
     quiet: bool = False
@@ -161,7 +163,7 @@ class Stage(Generic[ItemT, BatchT]):
             num_workers=run.num_workers,
             skipped=self.skipped,
         )
-        caller = caller_for(self.module, self.loss.outputs, processes, parallel=run.parallel)
+        caller = caller_for(self.module, self.loss.outputs, processes, parallel=self.parallel)
         optimizer = Optimizer(
             self.module, config.optimizer, num_steps=config.num_steps, steps_per_epoch=loader.steps_per_epoch
         )

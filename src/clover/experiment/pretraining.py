@@ -27,6 +27,7 @@ from clover.objectives.warm_start import label_loss
 from clover.pipeline import Clover, CloverConfig
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
+from clover.training.parallel import Parallel, gathered
 from clover.types import IGNORED
 
 
@@ -183,7 +184,10 @@ class Pretraining:
         run, stage = self.experiment, self.stages["pretraining"]
         scale = partial(ramp, num_steps=stage.num_steps, shares=run.ranking_ramp)
         loss = pretraining_loss(self.network, run.objective, ranking_scale=scale)
-        self._stage("pretraining", "pre-training", stage, self.network, self.collator(), loss, resume)
+        collator = self.collator()
+        self._stage("pretraining", "pre-training", stage, self.network, collator, loss, resume, run.parallel)
+        if run.parallel == "fsdp" and current().count > 1:
+            self.network = gathered(self.network, new_model(self.config.model, seed=run.seed)).eval()
 
     def _warm_start_video(self, resume: bool) -> None:
         """Teach the video encoder to name what training videos show, with a classifier that is thrown away.
@@ -232,7 +236,9 @@ class Pretraining:
         loss = SplitLoss(outputs=outputs, add_up=masked_words(objective), count=num_masked)
         self._stage("text_warm_start", "warm start: text encoder", stage, module, blind, loss, resume)
 
-    def _stage(self, name, title, config: StageConfig, module, make_batch, loss, resume: bool) -> None:  # type: ignore[no-untyped-def]
+    def _stage(  # type: ignore[no-untyped-def]
+        self, name, title, config: StageConfig, module, make_batch, loss, resume: bool, parallel: Parallel = "ddp"
+    ) -> None:
         stage: Stage[Any, Any] = Stage(
             folder=self.folder / name,
             title=title,
@@ -243,6 +249,7 @@ class Pretraining:
             items=self.data.samples,
             make_batch=make_batch,
             loss=loss,
+            parallel=parallel,
             skipped=self.skipped,
             quiet=self.quiet,
         )

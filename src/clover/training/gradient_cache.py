@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -45,8 +45,12 @@ class SplitLoss(Generic[BatchT]):
     """What these sums are divided by: samples, or masked words."""
 
 
+@runtime_checkable
 class Caller(Protocol[CalledT]):
     """How the network is called where several processes, each with samples of its own, hold it together."""
+
+    def prepare(self, batch: CalledT) -> None:
+        """Called before every step, with some of its samples."""
 
     def first(self, batch: CalledT) -> Outputs:
         """Outputs through which no gradient will flow."""
@@ -88,6 +92,7 @@ def exact_gradients(
         ConfigError: no term has a weight above 0.
     """
     parts = micro_batches(batch, micro_batch_size)
+    caller.prepare(parts[0])
     numbers = processes.each([num_samples(batch), loss.count(batch), len(parts)], device_of(batch))
     sizes, counts, turns = zip(*numbers, strict=True)
     ahead: Outputs | None = None
@@ -99,7 +104,7 @@ def exact_gradients(
             ahead = caller.last(batch)
             local = {name: ahead[name].detach() for name in loss.compared}
         else:
-            local, states = _embed(parts, loss, caller)
+            local, states = _embed(parts, loss, caller, max(turns))
         terms, found = _compare(local, loss, step, sizes, processes)
         gradients = {name: each.split(micro_batch_size or max(sizes)) for name, each in found.items()}
     sums: dict[str, WeightedTerm] = {}
@@ -146,7 +151,7 @@ def _compare(
 
 
 def _embed(
-    parts: Sequence[BatchT], loss: SplitLoss[BatchT], caller: Caller[BatchT]
+    parts: Sequence[BatchT], loss: SplitLoss[BatchT], caller: Caller[BatchT], num_turns: int
 ) -> tuple[Outputs, list[_RandomState]]:
     """The compared outputs of all parts, and the random state before each part.
 
@@ -159,6 +164,8 @@ def _embed(
             states.append(_RandomState())
             outputs = caller.first(part)
             columns.append([outputs[name].detach() for name in loss.compared])
+        for _ in range(num_turns - len(parts)):  # where weights are shared out, all must call for them
+            caller.first(parts[0])
     joined = [torch.cat(column) for column in zip(*columns, strict=True)]
     return dict(zip(loss.compared, joined, strict=True)), states
 

@@ -1,0 +1,169 @@
+"""The loop with a toy: bad steps, requests to stop, states that are kept, damaged or another run's."""
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from clover.errors import CheckpointError, ConfigError, TrainingError
+from clover.objectives.pretraining import Losses
+from clover.training.checkpoint import KeepConfig, TrainingStates, best_state, saved_states
+from clover.training.health import Health, HealthConfig
+from clover.training.interruption import InterruptedRunError
+from clover.training.logbook import Logbook
+from clover.training.loop import Occasional, Training
+from clover.training.optimizer import Optimizer, OptimizerConfig
+
+
+@dataclass
+class Batch:
+    value: float
+    names: tuple[str, ...]
+
+
+def batches(values):
+    return [Batch(value, tuple(f"video{step}-{place}.mp4" for place in range(6))) for step, value in enumerate(values)]
+
+
+def toy_run(
+    folder, values, *, first_step=0, health=None, keep=None, occasional=(), save_every=0, run="{}", resume=False
+):
+    """Weights after the run, and its log; a batch's value is the loss' factor."""
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2)
+    optimizer = Optimizer(layer, OptimizerConfig(learning_rate=0.1), num_steps=100)
+    states = TrainingStates(
+        folder=folder / "states",
+        run=run,
+        module=layer,
+        optimizer=optimizer,
+        health=Health(health or HealthConfig()),
+        keep=keep or KeepConfig(),
+    )
+
+    def gradients(batch, _):
+        loss = layer(torch.rand(4, 3)).square().sum() * batch.value
+        loss.backward()
+        return Losses(terms={"toy": loss.detach()}, total=loss.detach())
+
+    first_step = states.restore() if resume else 0
+    with Logbook(folder, total_steps=len(values), batch_size=4, first_step=first_step, quiet=True) as logbook:
+        training = Training(
+            gradients=gradients,
+            optimizer=optimizer,
+            logbook=logbook,
+            states=states,
+            save_every=save_every,
+            occasional=occasional,
+        )
+        training.run(batches(values)[first_step:], first_step=first_step)
+    return {name: value.clone() for name, value in layer.state_dict().items()}
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def same(ours, theirs):
+    return all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_bad_step_stops_and_names_its_samples(tmp_path):
+    with pytest.raises(TrainingError, match=r"step 2: the loss is nan; its samples: video2-0.mp4, .* and 2 more in"):
+        toy_run(tmp_path, [1.0, 1.0, float("nan"), 1.0])
+    listed = json.loads((tmp_path / "bad_steps.jsonl").read_text())
+    assert listed["step"] == 2 and len(listed["samples"]) == 6
+    assert [row["step"] for row in rows(tmp_path)] == [0, 1, 2]
+
+
+def test_a_bad_step_is_left_out_and_changes_nothing(tmp_path):
+    skipping = HealthConfig(bad_step="skip")
+    before = []
+    toy_run(tmp_path / "a", [1.0, 1.0], health=skipping)
+    keeping = Occasional(every=1, run=before.append)
+    weights = toy_run(tmp_path / "b", [1.0, 1.0, float("inf")], health=skipping, occasional=[keeping])
+    assert before == [1, 2, 3]
+    assert same(weights, toy_run(tmp_path / "c", [1.0, 1.0]))
+    assert rows(tmp_path / "b")[2]["problem"] == "the loss is inf"
+    with pytest.raises(TrainingError, match="3 steps one after the other were bad"):
+        toy_run(tmp_path / "d", [1.0] + [float("nan")] * 9, health=HealthConfig(bad_step="skip", most_skipped=3))
+
+
+def test_a_spike_is_bad_where_spikes_are_minded(tmp_path):
+    values = [1.0] * 12 + [1e6] + [1.0] * 2
+    toy_run(tmp_path / "a", values)
+    with pytest.raises(TrainingError, match=r"step 12: the gradient has norm .* times the usual"):
+        toy_run(tmp_path / "b", values, health=HealthConfig(spike=50.0))
+    toy_run(tmp_path / "c", values, health=HealthConfig(spike=50.0, bad_step="skip"))
+    assert "norm" in rows(tmp_path / "c")[12]["problem"]
+
+
+@given(st.lists(st.floats(0.1, 10.0), max_size=80), st.integers(0, 5))
+def test_health_is_restored_as_it_was(norms, num_skipped):
+    health, other = Health(HealthConfig(spike=3.0), num_skipped=num_skipped), Health(HealthConfig(spike=3.0))
+    health.norms.extend(norms)
+    other.restore(health.state())
+    assert (other.num_skipped, list(other.norms)) == (num_skipped, list(health.norms))
+
+
+@pytest.mark.parametrize("wrong", [{"spike": 0.5}, {"most_skipped": 0}])
+def test_wrong_policies_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        HealthConfig(**wrong)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_first_and_goes_on_to_the_same(tmp_path, number):
+    values = [1.0] * 6
+    whole = toy_run(tmp_path / "whole", values)
+    before = signal.getsignal(number)
+    asking = Occasional(every=3, run=lambda _: os.kill(os.getpid(), number))
+    with pytest.raises(InterruptedRunError, match="state after 3 steps") as stopped:
+        toy_run(tmp_path / "stopped", values, occasional=[asking])
+    assert stopped.value.exit_status == 128 + number
+    assert signal.getsignal(number) is before
+    assert same(toy_run(tmp_path / "stopped", values, resume=True), whole)
+    plain = [
+        [{name: value for name, value in row.items() if not name.startswith("time_")} for row in rows(tmp_path / name)]
+        for name in ("whole", "stopped")
+    ]
+    assert plain[0] == plain[1]
+
+
+def test_the_last_and_the_best_states_are_kept(tmp_path):
+    values = [3.0, 3.0, 1.0, 1.0, 1e-3, 1e-3, 5.0, 5.0, 4.0, 4.0, 3.0, 3.0]
+    toy_run(tmp_path, values, save_every=2, keep=KeepConfig(last=2, best_by="toy"))
+    states = tmp_path / "states"
+    assert [path.name for path in saved_states(states)] == ["step-00000006", "step-00000010", "step-00000012"]
+    assert best_state(states, "toy").name == "step-00000006"
+    with pytest.raises(ConfigError, match="a step logs toy, total"):
+        toy_run(tmp_path / "other", values, keep=KeepConfig(best_by="accuracy"))
+
+
+def test_a_damaged_state_is_passed_over(tmp_path, capsys):
+    values = [1.0] * 6
+    whole = toy_run(tmp_path / "whole", values)
+    toy_run(tmp_path / "run", values, save_every=2, keep=KeepConfig(last=3))
+    for path in saved_states(tmp_path / "run" / "states")[1:]:
+        part = path / "part-00000.safetensors"
+        data = bytearray(part.read_bytes())
+        data[-3] ^= 1
+        part.write_bytes(data)
+    assert same(toy_run(tmp_path / "run", values, resume=True), whole)
+    assert "step-00000006 is not a whole training state" in capsys.readouterr().err
+    for path in saved_states(tmp_path / "run" / "states"):
+        (path / "part-00000.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="missing or damaged"):
+        toy_run(tmp_path / "run", values, resume=True)
+
+
+def test_another_runs_state_is_refused(tmp_path):
+    toy_run(tmp_path, [1.0] * 2, save_every=2, run='{"settings": {"seed": 0}}')
+    with pytest.raises(CheckpointError, match="seed: 0 there, 1 here"):
+        toy_run(tmp_path, [1.0] * 4, run='{"settings": {"seed": 1}}', resume=True)
