@@ -7,35 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, overload
+from typing import overload
 
 from clover.data.corpora.corpus import Corpus
 from clover.data.corpora.shards import ShardCorpus
 from clover.data.media_source import Media
 from clover.data.packing.tags import TaggedCaption, read_captions
 from clover.data.taggers import TaggedWord
-
-
-class Captioned(Protocol):
-    """What a collator needs to know of a sample."""
-
-    @property
-    def name(self) -> str:
-        """What messages call it: enough to find it."""
-
-    @property
-    def captions(self) -> tuple[str, ...]:
-        """Texts that describe it, at least one."""
-
-    @property
-    def is_image(self) -> bool:
-        """Whether it is read as one frame."""
-
-    def media(self) -> Media:
-        """What `clover.data.video.read_frames` takes."""
-
-    def tags(self, place: int) -> list[TaggedWord] | None:
-        """Words of one of the captions with their parts of speech, where they are known already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +81,12 @@ class CorpusSample:
         caption = self.corpus.caption(self.row)
         about = self.corpus.about(self.row) if isinstance(self.corpus, ShardCorpus) else {}
         return read_captions(about, caption)
+
+
+Captioned = CaptionedVideo | CorpusSample
+"""One sample of pre-training: `name` is what messages call it, `captions` are its texts, at least one; `is_image` tells
+whether it is read as one frame; `media` is what `clover.data.video.read_frames` takes; `tags` are the words of a
+caption with their parts of speech, where they are known already."""
 
 
 class NamedBytes(io.BytesIO):

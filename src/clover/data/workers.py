@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.util import Finalize
+from multiprocessing.util import Finalize, get_temp_dir
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -96,6 +96,7 @@ class Workers(Generic[TaskT, BatchT]):
         self._num_given = self._num_taken = 0
         self._num_at_once = num_workers + num_ahead
         self._workers: list[_Worker] = []
+        get_temp_dir()  # the parent's, which it removes: each worker would make one and, killed, leave it behind
         with _about_to_fork():
             for _ in range(num_workers):
                 self._workers.append(_start(make, [worker.connection for worker in self._workers]))

@@ -73,7 +73,7 @@ def webvid_cc3m() -> PretrainingExperiment:
         model=base(),
         inputs=InputConfig(num_frames=8, frames=TransformConfig(size=224, training_short_side=256), max_text_length=30),
         training=StageConfig(
-            num_epochs=40,
+            num_epochs=40.0,
             batch_size=1024,
             optimizer=OptimizerConfig(
                 learning_rate=5e-5,
