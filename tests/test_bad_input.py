@@ -198,7 +198,7 @@ def test_a_run_is_not_overwritten_by_mistake(checkpoint, corpus, video, tmp_path
     for command in ("pretrain", "finetune"):
         status, _, errors = run(*writers(checkpoint, corpus, video, tmp_path / "run")[command])
         assert status == 2
-        assert "holds a run already; go on with --resume, start over with --overwrite" in errors[-1]
+        assert "holds a run already; go on with --resume auto, start over with --overwrite" in errors[-1]
 
 
 def _change_width(folder):

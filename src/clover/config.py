@@ -26,6 +26,16 @@ def to_plain(config: Any) -> Any:
     raise ConfigError(f"a config cannot hold {type(config).__name__} {config!r}")
 
 
+def flat(plain: Any) -> dict[str, Any]:
+    """The single values of nested dictionaries by dotted name; lists are single values."""
+    if not isinstance(plain, Mapping) or not plain:
+        return {"": plain}
+    leaves: dict[str, Any] = {}
+    for key, part in plain.items():
+        leaves |= {f"{key}.{name}" if name else str(key): value for name, value in flat(part).items()}
+    return leaves
+
+
 def from_plain(cls: type[ConfigT], plain: Any, *, where: str = "") -> ConfigT:
     """Rebuild a config of type ``cls`` from what `to_plain` gave.
 

@@ -64,6 +64,15 @@ def test_selection_on_training_videos_that_are_held_out(checkpoint, corpus, tmp_
     notes = json.loads((out / "run.json").read_text())
     everything = len((folder / "annotations/Train_transition_question.csv").read_text().splitlines()) - 1
     assert 0 < notes["num_rows"] < everything
+    assert (notes["title"], notes["benchmark"], notes["recipe"]) == (
+        "fine-tuning on tgif-transition",
+        "tgif-transition",
+        "small",
+    )
+    assert notes["is_finished"]
+    assert notes["sessions"][0]["data"]["media"]["count"] == len(notes["training_videos"])
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert all(set(row) == {"num_steps", "score"} for row in rows if "step" not in row)
     assert [row["step"] for row in json.loads((out / "selection.json").read_text())][-1] == 2
     output = run("evaluate", "tgif-transition", out / "checkpoint", *places(folder))[1]
     assert "checkpoint chosen on: held_out" in output

@@ -81,7 +81,7 @@ def rows(folder):
 
 
 def test_the_recipe_has_the_published_numbers():
-    recipe = RECIPES["webvid-cc3m"]()
+    recipe = RECIPES["webvid_cc3m"]()
     assert recipe.training == StageConfig(num_epochs=40.0, batch_size=1024, optimizer=OptimizerConfig())
     optimizer = recipe.training.optimizer
     assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.betas) == (5e-5, 0.005, (0.9, 0.98))

@@ -90,7 +90,7 @@ def gradients(processes, out):
 
 def trained(processes, parallel, folder, *, begin):
     """Three steps of optimisation with a state saved after the second; without ``begin``, the last from that state."""
-    network = made_network()
+    network = made_network(dtype=torch.float64)
     loss = loss_of(network, FULL)
     caller = caller_for(network, loss.outputs, processes, parallel=parallel)
     optimizer = Optimizer(network, OptimizerConfig(learning_rate=1e-3), num_steps=10)

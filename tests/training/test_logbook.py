@@ -45,11 +45,6 @@ def test_plain_lines_without_a_terminal(tmp_path, capsys):
     assert "waiting for data" in lines[-1]
 
 
-def test_tensorboard_files_are_written(tmp_path):
-    write(tmp_path, range(2), quiet=True, tensorboard=True)
-    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
-
-
 def test_notes_are_kept(tmp_path):
     with Logbook(tmp_path, total_steps=1, batch_size=1, quiet=True) as logbook:
         logbook.note(recall_at_10=50.0)

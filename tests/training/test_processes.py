@@ -68,8 +68,9 @@ def test_another_number_of_processes_resumes(out, parallel, num_processes):
     begun = load_file(out / f"{parallel}-weights-2.safetensors")
     resumed = load_file(out / f"{parallel}-weights-{num_processes}.safetensors")
     assert begun.keys() == resumed.keys()
-    assert distances(resumed, begun)[0] < 1e-5
-    assert not torch.equal(resumed["masked_word_head.decoder.weight"], made_network().masked_word_head.decoder.weight)
+    assert distances(resumed, begun)[0] < 1e-10
+    fresh = made_network(dtype=torch.float64).state_dict()
+    assert distances(begun, fresh)[0] > 1e-4
 
 
 @pytest.mark.slow

@@ -15,7 +15,6 @@ from rich.table import Table
 from clover.allocator import keep_freed_memory
 from clover.commands.options import parse
 from clover.commands.train import Resume, begin, report_skipped, with_value_of_resume
-from clover.config import to_plain
 from clover.data.annotations.media import MissingMedia
 from clover.distributed import together
 from clover.errors import ConfigError
@@ -101,10 +100,9 @@ def finetune_on(name: str, arguments: Sequence[str]) -> None:
             print(f"recipe: {recipe}")
             for stale in out.glob("result*.json"):  # of the checkpoint that is now replaced
                 stale.unlink()
-        done = finetune_benchmark(clover, row, options.experiment, out, resume=resume, quiet=not processes.is_first)
+        quiet = not processes.is_first
+        done = finetune_benchmark(clover, row, options.experiment, out, recipe=recipe, resume=resume, quiet=quiet)
         if processes.is_first:
-            run = {**done.notes, "recipe": recipe, "experiment": to_plain(options.experiment)}
-            write_text(out / "run.json", json.dumps(run, indent=2) + "\n")
             _tell(done, out)
 
 

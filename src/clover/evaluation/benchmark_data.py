@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from clover.data.annotations.media import Located, MediaIndex, MissingMedia, loc
 from clover.data.annotations.problems import Problems
 from clover.errors import ConfigError, DataError
 from clover.evaluation.benchmarks import Benchmark
+from clover.files import checksum
 
 Role = Literal["train", "validation", "test"]
 """What a split is used for; the publishers name their splits in their own ways."""
@@ -81,7 +81,7 @@ class BenchmarkData:
         """SHA-256 of every annotation file, by path in the folder."""
         root = Path(self.annotations)
         files = sorted(path for path in root.rglob("*") if path.suffix in _ANNOTATION_SUFFIXES and path.is_file())
-        return {path.relative_to(root).as_posix(): _checksum(path) for path in files}
+        return {path.relative_to(root).as_posix(): checksum(path) for path in files}
 
     def split_name(self, role: Role) -> str:
         """The publisher's name.
@@ -141,14 +141,6 @@ class BenchmarkData:
         if not rows:
             raise DataError(f"{self.annotations}: the train split of {self.benchmark.title} is empty")
         return [record.answer for record in rows]
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def count_remark(split: Split, num_rows: int) -> str | None:

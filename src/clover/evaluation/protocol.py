@@ -167,7 +167,7 @@ def _remarks(row: Benchmark, split: Split, seen: Measured, run: Mapping[str, Any
         )
     if selected_on == "test":
         remarks.append("the checkpoint was chosen on this very test split")
-    if run and run["benchmark"] != row.name:
+    if run.get("benchmark", row.name) != row.name:
         remarks.append(f"the checkpoint was fine-tuned on {run['benchmark']}")
     known = set(run.get("training_videos", ()))
     shared = {media_stem(Path(name).name) for name in seen.groups} & known

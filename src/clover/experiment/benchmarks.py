@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from clover.errors import DataError
 from clover.evaluation.benchmark_data import BenchmarkData, Split, media_of
 from clover.evaluation.benchmarks import Benchmark
 from clover.evaluation.protocol import quick_score
-from clover.experiment.configs import BenchmarkExperiment, DataConfig, StageConfig
+from clover.experiment.configs import BenchmarkExperiment, DataConfig, StageConfig, deciding
 from clover.experiment.finetuning import Finetuned, Finetuning, Selection, stage_of_epochs
 from clover.experiment.pieces import clip_reader
 from clover.experiment.tasks import AnswerTask, ChoiceTask, RetrievalTask, Task
 from clover.pipeline import Clover
+from clover.training.records import RunRecord, data_fingerprint
 from clover.types import MultiChoice
 
 _NUM_WRONG = 4
@@ -35,8 +37,6 @@ class BenchmarkRun:
     finetuned: Finetuned
     remarks: tuple[str, ...]
     """Where the training data are not as published."""
-    notes: dict[str, Any]
-    """What an evaluation must know of the checkpoint, for run.json."""
 
 
 def finetune_benchmark(
@@ -45,6 +45,7 @@ def finetune_benchmark(
     experiment: BenchmarkExperiment,
     folder: Path,
     *,
+    recipe: str = "",
     resume: bool = False,
     quiet: bool = False,
 ) -> BenchmarkRun:
@@ -54,7 +55,8 @@ def finetune_benchmark(
         clover: The pre-trained model.
         row: The benchmark.
         experiment: Recipe and folders.
-        folder: Of the run.
+        folder: Of the run; its run.json also tells an evaluation what it must know of the checkpoint.
+        recipe: Name of what the experiment started from, for run.json.
         resume: Go on where an interrupted run stopped.
         quiet: Show nothing.
 
@@ -77,6 +79,21 @@ def finetune_benchmark(
     readable = [record for record in training.rows if str(record.video) not in skipped]
     stage = _stage(experiment, len(readable))
     every = max(1, len(readable) // stage.batch_size)
+    settings = {
+        "experiment": deciding(experiment),
+        "num_rows": len(readable),
+        "answers": list(training.task.answers) if isinstance(training.task, AnswerTask) else [],
+        "checksums": data.checksums,
+    }
+    record = RunRecord(
+        folder,
+        title=f"fine-tuning on {row.name}",
+        settings=experiment,
+        stages={".": stage.num_steps},
+        data=partial(data_fingerprint, data.checksums, media_of(training.rows), Path(experiment.videos)),
+        starting_checkpoint=clover.fingerprint,
+    )
+    record.begin(resume=resume)
     run = Finetuning(
         task=training.task,
         stage=stage,
@@ -85,13 +102,10 @@ def finetune_benchmark(
         strict=experiment.strict,
         max_text_length=experiment.training_text_length,
         folder=folder,
-        settings={
-            "experiment": experiment,
-            "num_rows": len(readable),
-            "answers": list(training.task.answers) if isinstance(training.task, AnswerTask) else [],
-            "checksums": data.checksums,
-        },
-        trains_encoders=experiment.trains_encoders,
+        settings=settings,
+        record=record,
+        freeze=experiment.freeze,
+        lora=experiment.lora,
         selection=_selection(data, experiment, training.held_out, every=every),
         run_config=experiment,
         quiet=quiet,
@@ -100,13 +114,15 @@ def finetune_benchmark(
     finetuned = Finetuned(clover=tuned, skipped=skipped, num_left_out=training.num_left_out)
     notes = {
         "benchmark": row.name,
+        "recipe": recipe,
         "select_on": experiment.select_on,
         "train_split": training.split.name,
         "num_rows": len(readable),
         "num_steps": stage.num_steps,
         "training_videos": sorted({media_stem(record.video.name) for record in training.rows}),
     }
-    return BenchmarkRun(finetuned=finetuned, remarks=training.split.remarks, notes=notes)
+    record.finish(**notes)
+    return BenchmarkRun(finetuned=finetuned, remarks=training.split.remarks)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,12 @@ from clover.errors import ConfigError
 from clover.modeling.model import ModelConfig
 from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.pipeline import InputConfig
+from clover.training.adapters import LoraConfig, Part
 from clover.training.checkpoint import KeepConfig
 from clover.training.health import HealthConfig
 from clover.training.optimizer import OptimizerConfig
 from clover.training.parallel import Parallel
+from clover.training.sinks import SinkName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +109,8 @@ class RunConfig:
     num_workers: int = 0
     """Processes that read and decode ahead, one core each; 0 does so in a thread, -1 takes as many as there are cores,
     shared among the processes of the machine."""
-    tensorboard: bool = False
-    """Also write TensorBoard files (extra `tensorboard`)."""
+    log_to: tuple[SinkName, ...] = ()
+    """Where the figures go besides log.jsonl: tensorboard, wandb, trackio (an extra of the package each)."""
 
 
 def deciding(settings: Any) -> Any:
@@ -160,9 +162,11 @@ class QuestionExperiment(RunConfig):
     """The fine-tuning."""
     answer_dropout: float = 0.1
     """Dropout in front of the answer head."""
-    trains_encoders: bool = True
-    """Train the video and text encoders too, as published; if not, only fusion and answer head learn, and the
-    checkpoint's embeddings stay the pre-trained ones, so that it still searches as well as before."""
+    freeze: tuple[Part, ...] = ()
+    """Parts that stay as they are; as published, none. With both encoders frozen only fusion and answer head learn, and
+    the checkpoint's embeddings stay the pre-trained ones, so that it still searches as well as before."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Low-rank adapters in place of whole matrices."""
     num_answers: int = 1500
     """Most frequent training answers that make the vocabulary."""
 
@@ -219,7 +223,9 @@ class BenchmarkExperiment(RunConfig):
     """Most frequent training answers that make the vocabulary."""
     vocabulary: str = ""
     """File of a ready-made answer vocabulary (JSON object of answer and class, JSON list, or one answer a line)."""
-    trains_encoders: bool = True
-    """Train the video and text encoders too, as published."""
+    freeze: tuple[Part, ...] = ()
+    """Parts that stay as they are; as published, none."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Low-rank adapters in place of whole matrices."""
     strict: bool = False
     """Stop at a row or video that cannot be read, instead of leaving it out and counting it."""

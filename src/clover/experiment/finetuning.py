@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,22 @@ from clover.data.shapes.corpus import read_questions
 from clover.distributed import current
 from clover.errors import ConfigError, DataError
 from clover.experiment.configs import QuestionExperiment, RunConfig, StageConfig, deciding
-from clover.experiment.pieces import Stage, cache_folder, clip_reader, corpus_folder, states_folder
+from clover.experiment.pieces import (
+    Stage,
+    cache_folder,
+    clip_reader,
+    corpus_fingerprint,
+    corpus_folder,
+    states_folder,
+)
 from clover.experiment.tasks import AnswerTask, Task
 from clover.files import write_text
 from clover.modeling.weights import load_strictly
 from clover.pipeline import Clover
+from clover.training.adapters import LoraConfig, Part, merge_adapters, prepare, without_adapters
 from clover.training.checkpoint import forget_states
 from clover.training.loop import Occasional
+from clover.training.records import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +66,19 @@ class Finetuning:
     read_clip: ClipReader
     skipped: dict[str, str]
     """Videos that cannot be read; gets those that turn out so."""
-    strict: bool
-    """Stop at the first of these."""
     max_text_length: int
     folder: Path
     settings: Any
     """The config of the run; a state of another config, or of another checkpoint to start from, is not resumed."""
     run_config: RunConfig
-    trains_encoders: bool = True
+    strict: bool = False
+    """Stop at the first video that cannot be read."""
+    record: RunRecord | None = None
+    """Of the run; is told where the training begins or goes on."""
+    freeze: tuple[Part, ...] = ()
+    """Parts of the network that stay as they are."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Adapters; the checkpoint has them merged."""
     selection: Selection | None = None
     quiet: bool = False
 
@@ -82,9 +97,7 @@ class Finetuning:
                 forget_states(states_folder(self.folder))
         settings = {"settings": deciding(self.settings), "starting_checkpoint": clover.fingerprint}
         tuned = self.task.with_head(clover, self.run_config.seed)
-        if not self.trains_encoders:
-            for encoder in (tuned.network.video_encoder, tuned.network.text_encoder):
-                encoder.requires_grad_(False)
+        prepare(tuned.network, self.freeze, self.lora, seed=self.run_config.seed)
 
         stage: Stage[Any, Any] = Stage(
             folder=self.folder,
@@ -104,6 +117,7 @@ class Finetuning:
             loss=self.task.loss(tuned),
             occasional=self._selecting(tuned, resume),
             skipped=self.skipped,
+            record=self.record,
             quiet=self.quiet,
         )
         stage.run(resume=resume)
@@ -111,8 +125,9 @@ class Finetuning:
             best = _Best(self.folder)
             if not best.has_seen(self.stage.num_steps):
                 best.consider(tuned, self.selection.score(tuned), self.stage.num_steps)
-            best.restore(tuned)
-        tuned.network.requires_grad_(True)
+        merge_adapters(tuned.network)
+        if self.selection is not None:
+            _Best(self.folder).restore(tuned)
         with current().first_alone():
             if current().is_first:
                 tuned.save_pretrained(self.folder / "checkpoint")
@@ -125,10 +140,12 @@ class Finetuning:
         if not resume:
             best.forget()
 
-        def evaluate(num_steps: int) -> None:
+        def evaluate(num_steps: int) -> dict[str, float]:
             tuned.network.eval()
-            best.consider(tuned, score(tuned), num_steps)
+            value = score(tuned)
+            best.consider(tuned, value, num_steps)
             tuned.network.train()
+            return {"score": value}
 
         return [Occasional(every=self.selection.every, run=evaluate)]
 
@@ -158,7 +175,8 @@ class _Best:
             return
         rows = [row for row in self._rows() if row["step"] < num_steps]
         if score > max((row["score"] for row in rows), default=float("-inf")):
-            clover.save_pretrained(self.folder / "best")
+            plain = Clover(without_adapters(clover.network), clover.tokenizer, clover.config)
+            plain.save_pretrained(self.folder / "best")
         write_text(self._note, json.dumps([*rows, {"step": num_steps, "score": score}], indent=2) + "\n")
 
     def restore(self, clover: Clover) -> None:
@@ -184,6 +202,15 @@ def finetune_questions(
     inputs = clover.config.inputs
     cache = cache_folder(corpus, folder)
     reader, skipped = clip_reader(experiment.data, inputs, videos, cache=cache, quiet=quiet)
+    record = RunRecord(
+        folder,
+        title="fine-tuning on questions",
+        settings=experiment,
+        stages={".": experiment.training.num_steps},
+        data=partial(corpus_fingerprint, corpus, videos),
+        starting_checkpoint=clover.fingerprint,
+    )
+    record.begin(resume=resume)
     run = Finetuning(
         task=task,
         stage=experiment.training,
@@ -194,10 +221,13 @@ def finetune_questions(
         folder=folder,
         settings=experiment,
         run_config=experiment,
-        trains_encoders=experiment.trains_encoders,
+        record=record,
+        freeze=experiment.freeze,
+        lora=experiment.lora,
         quiet=quiet,
     )
     tuned = run.run(clover, rows, resume=resume)
+    record.finish()
     return Finetuned(clover=tuned, skipped=skipped, num_left_out=len(questions) - len(rows))
 
 

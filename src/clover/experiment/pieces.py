@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from clover.config import to_plain
 from clover.data.captioned import CaptionedVideo
 from clover.data.collators import ClipReader
 from clover.data.frame_cache import FrameCache
@@ -34,6 +35,7 @@ from clover.training.logbook import Logbook, progress
 from clover.training.loop import Occasional, Training
 from clover.training.optimizer import Optimizer
 from clover.training.parallel import Parallel, caller_for
+from clover.training.records import RunRecord, checksums, data_fingerprint
 
 ItemT = TypeVar("ItemT")
 BatchT = TypeVar("BatchT")
@@ -48,6 +50,11 @@ def corpus_folder(data: DataConfig) -> Path:
     if not data.corpus:
         raise ConfigError("no corpus: give its folder with --data.corpus (clover corpus shapes DIR writes one)")
     return Path(data.corpus)
+
+
+def corpus_fingerprint(corpus: Path, videos: Sequence[Path]) -> dict[str, Any]:
+    """What tells a corpus' training split apart from another's."""
+    return data_fingerprint(checksums(corpus, "corpus.json") | checksums(corpus, "train*.jsonl"), videos, corpus)
 
 
 def cache_folder(corpus: Path, run: Path) -> Path:
@@ -142,6 +149,8 @@ class Stage(Generic[ItemT, BatchT]):
     """What is minimised."""
     occasional: Sequence[Occasional] = ()
     """What else is done every so many steps."""
+    record: RunRecord | None = None
+    """Of the run; is told where the stage begins or goes on."""
     parallel: Parallel = "ddp"
     """How several processes hold the module."""
     skipped: dict[str, str] = field(default_factory=dict)
@@ -178,6 +187,8 @@ class Stage(Generic[ItemT, BatchT]):
             processes=processes,
         )
         first_step = states.restore() if resume and processes.from_first(bool(saved_states(states.folder))) else 0
+        if self.record is not None:
+            self.record.enter(self.folder, first_step)
         self.module.train()
         gradients = partial(
             exact_gradients,
@@ -208,7 +219,8 @@ class Stage(Generic[ItemT, BatchT]):
             batch_size=self.config.batch_size,
             first_step=first_step,
             title=self.title,
-            tensorboard=self.run_config.tensorboard,
+            log_to=self.run_config.log_to,
+            settings=to_plain(self.settings),
             quiet=self.quiet,
             writes=current().is_first,
         )

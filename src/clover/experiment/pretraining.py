@@ -28,6 +28,7 @@ from clover.pipeline import Clover, CloverConfig
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
 from clover.training.parallel import Parallel, gathered
+from clover.training.records import RunRecord
 from clover.types import IGNORED
 
 
@@ -117,6 +118,13 @@ class Pretraining:
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
         self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
         self.network = new_model(self.config.model, seed=experiment.seed)
+        self._record = RunRecord(
+            self.folder,
+            title="pre-training",
+            settings=experiment,
+            stages={name: stage.num_steps for name, stage in self.stages.items() if stage.num_steps},
+            data=self.data.fingerprint,
+        )
 
     def _stage_config(self, name: str) -> StageConfig:
         """A stage's settings, its length in steps.
@@ -155,6 +163,7 @@ class Pretraining:
             with current().first_alone():
                 for folder in folders:
                     forget_states(folder)
+        self._record.begin(resume=resume)
         for run in stages:
             run(resume)
         for found in current().told(self.skipped):
@@ -163,6 +172,7 @@ class Pretraining:
         with current().first_alone():
             if current().is_first:
                 clover.save_pretrained(self.folder / "checkpoint")
+        self._record.finish()
         return clover
 
     def collator(self) -> PretrainingCollator:
@@ -249,6 +259,7 @@ class Pretraining:
             items=self.data.samples,
             make_batch=make_batch,
             loss=loss,
+            record=self._record,
             parallel=parallel,
             skipped=self.skipped,
             quiet=self.quiet,

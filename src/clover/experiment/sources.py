@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from clover.data.captioned import Captioned, CorpusSamples
 from clover.data.collators import SampleReader
 from clover.data.corpora.loose import LooseCorpus
 from clover.data.order import Mixture
-from clover.data.packing.sources import SourceFormat, SourceOptions, open_source
+from clover.data.packing.sources import Source, SourceFormat, SourceOptions, open_source
 from clover.data.tagging import TagCache
 from clover.data.text import Tokenizer
 from clover.data.transforms import training_clip
@@ -21,7 +23,7 @@ from clover.data.video import read_frames
 from clover.distributed import current
 from clover.errors import ConfigError, DataError
 from clover.experiment.configs import PretrainingDataConfig
-from clover.experiment.pieces import cache_folder, captioned_videos, clip_reader, tokenizer_for
+from clover.experiment.pieces import cache_folder, captioned_videos, clip_reader, corpus_fingerprint, tokenizer_for
 from clover.pipeline import InputConfig
 
 _TOKENIZER_CAPTIONS = 200_000
@@ -40,6 +42,8 @@ class PretrainingData:
     """What cannot be read, and why."""
     has_labels: bool = False
     """Whether it is known what each video shows."""
+    fingerprint: Callable[[], Mapping[str, Any]]
+    """What tells these data apart from others."""
 
 
 def open_pretraining_data(
@@ -93,6 +97,7 @@ def _generated(data: PretrainingDataConfig, inputs: InputConfig, folder: Path, q
         tags=tags,
         skipped=skipped,
         has_labels=True,
+        fingerprint=partial(corpus_fingerprint, corpus, [video.video for video in videos]),
     )
 
 
@@ -138,7 +143,12 @@ def _corpora(
         raise ConfigError("frames are kept of generated corpora only: use --data.num-kept-frames 0 with other data")
     skipped: dict[str, str] = {}
     with current().first_alone():  # indexes of shards are made once
-        opened = [_opened(source, skipped, strict=data.strict, quiet=quiet) for source in sources]
+        found = [open_source(SourceOptions(path=each.path, media=each.media, format=each.format)) for each in sources]
+    opened = [
+        _samples(source, corpus, skipped, strict=data.strict, quiet=quiet)
+        for source, corpus in zip(sources, found, strict=True)
+    ]
+    abouts = [{name: value for name, value in source.about.items() if name != "path"} for source in found]
     mixture: Mixture[Captioned] = Mixture(sources=tuple(opened), weights=data.weights)
     tokenizer = Tokenizer.load(data.tokenizer) if data.tokenizer else None
     return PretrainingData(
@@ -147,12 +157,12 @@ def _corpora(
         tokenizer=tokenizer or Tokenizer.train(_some_captions(opened), data.vocabulary_size),
         tags=TagCache(folder / ".cache" / "tags.sqlite", tagger=data.tagger),
         skipped=skipped,
+        fingerprint=lambda: {"sources": abouts},
     )
 
 
-def _opened(source: _Source, skipped: dict[str, str], *, strict: bool, quiet: bool) -> CorpusSamples:
-    """The rows of a source that have media, and a line that says how many they are and what is left out."""
-    found = open_source(SourceOptions(path=source.path, media=source.media, format=source.format))
+def _samples(source: _Source, found: Source, skipped: dict[str, str], *, strict: bool, quiet: bool) -> CorpusSamples:
+    """The rows of a source that have media; lines are shown of how many they are and what is left out."""
     corpus, remarks, problems = found.corpus, list(found.remarks), list(found.problems)
     if isinstance(corpus, LooseCorpus):
         present = corpus.present()

@@ -81,7 +81,7 @@ def small(row: Benchmark, clover: Clover) -> BenchmarkExperiment:
         ),
         dropout=0.1,
         # answers are read off the fusion of what the encoders know already; choices come in a form they never saw
-        trains_encoders=row.family != "answer",
+        freeze=("video_encoder", "text_encoder") if row.family == "answer" else (),
     )
 
 

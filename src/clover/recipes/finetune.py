@@ -20,7 +20,7 @@ def shapes_questions() -> QuestionExperiment:
     )
     return QuestionExperiment(
         data=DataConfig(num_kept_frames=16),
-        trains_encoders=False,
+        freeze=("video_encoder", "text_encoder"),
         training=StageConfig(num_steps=500, batch_size=64, optimizer=optimizer),
     )
 

@@ -106,5 +106,5 @@ RECIPES: dict[str, Callable[[], PretrainingExperiment]] = {
     "shapes-without-ranking": shapes_without_ranking,
     "shapes-paper": shapes_paper,
     "base-size": base_size,
-    "webvid-cc3m": webvid_cc3m,
+    "webvid_cc3m": webvid_cc3m,
 }

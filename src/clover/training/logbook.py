@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +18,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from clover.errors import ConfigError
 from clover.files import cannot_write, write_text
+from clover.training.sinks import LoggedStage, SinkName, open_sinks
 
 _SMOOTHED_STEPS = 20
 _SECONDS_BETWEEN_LINES = 15.0
@@ -55,7 +55,7 @@ class _PlainProgress:
 
 
 class Logbook:
-    """Writes steps to ``log.jsonl`` and shows them.
+    """Writes steps to ``log.jsonl`` and to sinks, and shows them.
 
     Keys that begin with ``time_`` hold durations and speeds; all others are the same in every run of one seed.
     """
@@ -68,16 +68,26 @@ class Logbook:
         batch_size: int,
         first_step: int = 0,
         title: str = "training",
-        tensorboard: bool = False,
+        log_to: Sequence[SinkName] = (),
+        settings: Mapping[str, Any] | None = None,
         quiet: bool = False,
         writes: bool = True,
     ) -> None:
         """Open the log; lines of steps from ``first_step`` on, left by an interrupted run, are dropped.
 
-        With ``writes`` False, as on all processes but the first, nothing is written or shown.
+        Args:
+            folder: Gets the log.
+            total_steps: Length of the whole run.
+            batch_size: Samples a step.
+            first_step: Above 0 where an interrupted run goes on.
+            title: Shown with the progress.
+            log_to: Sinks that get the figures too.
+            settings: What sinks are told of the run, plain.
+            quiet: Show nothing.
+            writes: False, as on all processes but the first, writes and shows nothing.
 
         Raises:
-            ConfigError: TensorBoard files are wanted but the package is not installed.
+            ConfigError: the package of a sink is not installed.
         """
         self.path = Path(folder) / "log.jsonl"
         self._total_steps, self._batch_size, self._first_step = total_steps, batch_size, first_step
@@ -87,7 +97,9 @@ class Logbook:
         self._waits: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
         self._file: TextIO | None = None
         self._live: Live | None = None
-        self._board = _open_board(Path(folder)) if tensorboard and writes else None
+        stage = LoggedStage(folder=Path(folder), settings=settings or {}, first_step=first_step)
+        self._sinks = open_sinks(log_to, stage) if writes else []
+        self._next_step = first_step
         self._last_write = self._last_line = time.monotonic()
 
     def __enter__(self) -> Logbook:
@@ -114,8 +126,8 @@ class Logbook:
             self._live.stop()
         if self._file is not None:
             self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for sink in self._sinks:
+            sink.close()
 
     def write(self, step: int, losses: Mapping[str, float], *, learning_rate: float, waiting_seconds: float) -> None:
         """Record one step (from 0) with its named losses."""
@@ -128,14 +140,20 @@ class Logbook:
         row = {"step": step, **losses, "learning_rate": learning_rate}
         row |= {"time_samples_per_second": self.samples_per_second, "time_waiting_share": self.waiting_share}
         self._put(row)
-        if self._board is not None:
-            for name, value in row.items():
-                self._board.add_scalar(name, value, step)
+        self._next_step = step + 1
+        self._send({name: value for name, value in row.items() if name != "step"})
         self._show(step + 1, now)
 
     def note(self, **record: Any) -> None:
-        """Record something that is not a step, such as an evaluation."""
+        """Record something that is not a step, such as an evaluation; a ``num_steps`` says after how many steps."""
         self._put(record)
+        numbers = {name: value for name, value in record.items() if name not in ("step", "num_steps")}
+        self._send({name: value for name, value in numbers.items() if type(value) in (int, float)})
+
+    def _send(self, values: Mapping[str, float]) -> None:
+        """To all sinks, as of the step that was written last."""
+        for sink in self._sinks if values else ():
+            sink.write(max(self._next_step - 1, 0), values)
 
     @property
     def samples_per_second(self) -> float:
@@ -184,9 +202,10 @@ def _lines(path: Path) -> list[str]:
 
 
 def _step_of(line: str) -> float:
-    """The step that a line is of, before all others for a note; a line that a killed run left half is after them."""
+    """The step that a line is of, for a note the last one before it (none: before all); a half line is after all."""
     try:
-        return float(json.loads(line).get("step", -1))
+        row = json.loads(line)
+        return float(row.get("step", row.get("num_steps", 0) - 1))
     except ValueError:
         return math.inf
 
@@ -203,11 +222,3 @@ def _picture(title: str, num_done: int, total: int, speed: str, means: Mapping[s
     for name, value in means.items():
         table.add_row(f"  {name.replace('_', ' ')}", f"{value:8.3f}")
     return Group(bar, table)
-
-
-def _open_board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError("TensorBoard is not installed: pip install 'clover-vl[tensorboard]'") from error
-    return SummaryWriter(str(folder / "tensorboard"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -24,13 +24,12 @@ class Occasional:
 
     every: int
     """Number of steps between two times; 0 means never."""
-    run: Callable[[int], None]
-    """Called with the number of steps done."""
+    run: Callable[[int], Mapping[str, float] | None]
+    """Called with the number of steps done; gives figures for the book, if any."""
 
-    def run_if_due(self, num_done: int) -> None:
+    def run_if_due(self, num_done: int) -> Mapping[str, float] | None:
         """Do it when its time has come."""
-        if self.every and num_done % self.every == 0:
-            self.run(num_done)
+        return self.run(num_done) if self.every and num_done % self.every == 0 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,8 @@ class Training(Generic[BatchT]):
             for step, (batch, waiting_seconds) in enumerate(_timed(batches), start=first_step):
                 self._step(batch, step, waiting_seconds)
                 for task in self.occasional:  # before the state is saved: what they find out is then never older
-                    task.run_if_due(step + 1)
+                    if figures := task.run_if_due(step + 1):
+                        self.logbook.note(num_steps=step + 1, **figures)
                 if self.save_every and (step + 1) % self.save_every == 0:
                     self.states.save(step + 1)
                 self._stop_if_asked(stop, step + 1)

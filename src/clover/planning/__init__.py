@@ -1,0 +1,1 @@
+"""NETWORK, DATA AND DEVICES → OPERATIONS, MEMORY, DAYS: arithmetic ahead of a run; nothing is measured here."""
