@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,7 @@ def arguments(
     dtype: Sequence[str] = (),
     compile: bool = False,
     demo: bool = False,
+    numbers: Mapping[str, tuple[float, str]] | None = None,
 ) -> argparse.Namespace:
     """The options of every benchmark, ``--quick`` and ``--save``, and those that some have.
 
@@ -70,6 +71,7 @@ def arguments(
         dtype: Choices of ``--dtype``, the default first.
         compile: Whether there is ``--compile``.
         demo: Whether there is ``--demo``.
+        numbers: Options that take a number, by name: the default, and what it means.
 
     Returns:
         The options, and as ``variant`` those that are not the default, in words.
@@ -84,6 +86,8 @@ def arguments(
         parser.add_argument("--compile", action="store_true", help="with torch.compile")
     if demo:
         parser.add_argument("--demo", help="folder of a finished demo, for what needs trained weights")
+    for name, (default, meaning) in (numbers or {}).items():
+        parser.add_argument(f"--{name}", type=float, default=default, help=f"{meaning} (default: {default:g})")
     options = parser.parse_args()
     given = [getattr(options, name) for name, choices in (("size", size), ("dtype", dtype)) if choices]
     defaults = [choices[0] for choices in (size, dtype) if choices]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -85,10 +86,10 @@ def in_order(path: Path) -> np.ndarray:
     return np.stack(images)
 
 
-def make_clip(path: Path, seconds: int, gop: int) -> Path:
-    """A moving test picture with grain, so that frames cost about what camera frames cost."""
+def make_clip(path: Path, seconds: int, gop: int, *, picture: str = "testsrc2") -> Path:
+    """A moving test picture of FFmpeg's with grain, so that frames cost about what camera frames cost."""
     with (
-        av.open(f"testsrc2=s=640x360:r=30:d={seconds}", format="lavfi") as source,
+        av.open(f"{picture}=s=640x360:r=30", format="lavfi") as source,
         av.open(str(path), "w") as clip,
     ):
         stream = clip.add_stream("libx264", rate=30)
@@ -96,9 +97,9 @@ def make_clip(path: Path, seconds: int, gop: int) -> Path:
         stream.options = {"g": str(gop), "crf": "23", "preset": "veryfast", "sc_threshold": "0"}
         generator = np.random.default_rng(0)
         grain = [generator.integers(-6, 7, (360, 640, 1), dtype=np.int16) for _ in range(8)]
-        for number, frame in enumerate(source.decode(video=0)):
-            picture = frame.to_ndarray(format="rgb24") + grain[number % len(grain)]
-            noisy = av.VideoFrame.from_ndarray(np.clip(picture, 0, 255).astype(np.uint8), format="rgb24")
+        for number, frame in enumerate(islice(source.decode(video=0), 30 * seconds)):
+            pixels = frame.to_ndarray(format="rgb24") + grain[number % len(grain)]
+            noisy = av.VideoFrame.from_ndarray(np.clip(pixels, 0, 255).astype(np.uint8), format="rgb24")
             noisy.pts, noisy.time_base = number, Fraction(1, 30)
             clip.mux(stream.encode(noisy))
         clip.mux(stream.encode(None))

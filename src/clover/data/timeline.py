@@ -18,6 +18,9 @@ MAX_SCAN_BYTES = 256 * 1024 * 1024
 """Files up to this size are read once, undecoded, when their index does not give the exact list of frames."""
 
 
+_EDIT_LIST_SECONDS = Fraction(2, 1000)
+"""Edit lists measure in milliseconds, as most files have them."""
+
 _SLACK_SECONDS = 1e-6
 """Times come as decimal fractions, frames lie on rational ones; this much earlier still means that frame."""
 
@@ -93,7 +96,8 @@ def timeline_from_index(stream: av.VideoStream) -> Timeline | None:
 
     The index holds decoding times. When they are evenly spaced, presentation times are the same grid,
     shifted so that it begins at the stream's start; then the list is exact. Anything else (variable rate,
-    an edit list that hides samples, fragments) is left to `timeline_from_packets`.
+    an edit list that hides samples, fragments) is left to `timeline_from_packets`. Decoding times lag behind where
+    frames are reordered: that the last frames are not on the grid shows in the duration alone.
     """
     if "mov" not in stream.container.format.name or stream.start_time is None or stream.time_base is None:
         return None
@@ -109,6 +113,8 @@ def timeline_from_index(stream: av.VideoStream) -> Timeline | None:
     is_key = np.fromiter((entry.is_keyframe for entry in entries), dtype=bool, count=len(entries))
     ticks += stream.start_time - ticks[0]
     last_step = int(steps[-1]) if len(steps) else max(1, int(stream.duration or 1))
+    if stream.duration is not None and not _lasts(stream, len(ticks) * last_step):
+        return None
     return Timeline(
         ticks=ticks,
         end_ticks=int(ticks[-1]) + last_step,
@@ -116,6 +122,12 @@ def timeline_from_index(stream: av.VideoStream) -> Timeline | None:
         key_ticks=ticks[is_key],
         is_exact=True,
     )
+
+
+def _lasts(stream: av.VideoStream, ticks: int) -> bool:
+    """Whether a stream lasts so long, as exactly as edit lists say it."""
+    assert stream.duration is not None and stream.time_base is not None
+    return abs(stream.duration - ticks) * stream.time_base <= _EDIT_LIST_SECONDS
 
 
 def timeline_from_packets(container: av.container.InputContainer, stream: av.VideoStream) -> Timeline | None:

@@ -102,8 +102,9 @@ def pack_part(
     manifest, bad = _resume(out, part)
     if manifest.is_complete:
         return manifest
-    for left in out.glob(f".shard-{part.index:04d}-*.part"):  # of a process that was killed
-        left.unlink(missing_ok=True)
+    for name in ("shard-{:04d}-*", "bad-{:04d}.jsonl", "part-{:04d}.json"):
+        for left in out.glob(f".{name.format(part.index)}.*.part"):  # of a process that was killed
+            left.unlink(missing_ok=True)
     start = manifest.shards[-1].end if manifest.shards else positions.start
     jobs = sample_jobs(source, range(start, positions.stop))
     with _ShardWriter(out, part) as shard, closing(pack_samples(jobs, config, num_workers)) as outcomes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -43,6 +44,7 @@ def run_on_ray(
         import ray
     except ImportError as error:
         raise ConfigError("ray is not installed: pip install 'clover-vl[ray]'") from error
+    _check_answers(address)
     fresh: dict[str, Any] = {"num_cpus": num_usable_cores(), "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **fresh)
@@ -71,6 +73,17 @@ def run_on_ray(
         return [results[place] for place in range(len(calls))]
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Try an address of the form HOST:PORT first: Ray itself would try for two minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"no Ray cluster answers at {address!r} ({error}); give its address, or local") from error
 
 
 def _returning_errors(function: Callable[..., ResultT], *arguments: Any) -> ResultT | CloverError:
