@@ -13,10 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from clover.data.packing.encoding import EncodingConfig
+from clover.data.packing.pack import pack_here
+from clover.data.packing.settings import PackingConfig, Part
+from clover.data.packing.sources import SourceOptions
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
-from clover.data.tagging import load_tagger
+from clover.data.tagging import load_tagger, tag
 from clover.errors import ConfigError, DataError
 from clover.experiment.configs import PretrainingDataConfig, StageConfig
+from clover.experiment.pieces import captioned_videos
 from clover.experiment.pretraining import Pretraining
 from clover.experiment.sources import open_pretraining_data
 from clover.modeling.sizes import tiny
@@ -294,6 +299,18 @@ def test_tags_packed_with_the_captions_are_used(published, tmp_path):
     collator.__dict__["tags"] = Refusing()
     batch = collator([first, second, third], np.random.default_rng(0))
     assert batch.names == (first.name, second.name, third.name) and len(batch.clip) == 3
+
+
+def test_a_generated_corpus_that_was_packed_keeps_all_captions_and_their_tags(tmp_path):
+    write_corpus(tmp_path / "corpus", ShapesConfig(num_videos=8, size=64), num_processes=1)
+    config = PackingConfig(encoding=EncodingConfig(short_side=64))
+    pack_here(SourceOptions(path=str(tmp_path / "corpus")), tmp_path / "tars", config, Part())
+    (samples,) = opened({"video_shards": str(tmp_path / "tars")}, tmp_path).samples.sources
+    captions = {video.captions for video in captioned_videos(tmp_path / "corpus", "train")}
+    assert {sample.captions for sample in samples} == captions
+    assert len(samples[0].captions) > 1
+    for sample in samples:
+        assert [sample.tags(place) for place in range(len(sample.captions))] == tag(sample.captions)
 
 
 def test_what_was_given_is_checked_before_anything_is_read(published, tmp_path):
