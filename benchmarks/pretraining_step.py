@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clover.allocator import keep_freed_memory
-from clover.data.loader import PretrainingBatch
+from clover.data.collators import PretrainingBatch
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.experiment.configs import PretrainingExperiment
 from clover.experiment.pretraining import Pretraining, network_output
@@ -154,8 +154,8 @@ def main() -> None:
         write_corpus(Path(folder, "corpus"), ShapesConfig(num_videos=batch_size + 40))
         run = Pretraining(experiment_of(options.size, Path(folder, "corpus")), Path(folder, "run"), quiet=True)
         collate, generator = run.collator(), np.random.default_rng(0)
-        batch = collate(run.videos[:batch_size], generator)
-        data = interleaved(rounds, data=lambda: collate(run.videos[:batch_size], generator))["data"]
+        batch = collate(run.data.samples.sources[0][:batch_size], generator)
+        data = interleaved(rounds, data=lambda: collate(run.data.samples.sources[0][:batch_size], generator))["data"]
     step = Step(run, batch, device, getattr(torch, options.dtype))
     if options.compile:
         step.network.video_encoder.compile(dynamic=False)

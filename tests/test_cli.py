@@ -49,7 +49,7 @@ def test_every_command_has_help(name, capsys):
     [
         (["dance"], "unknown command 'dance'; choose one of demo, corpus"),
         (["pretrain", "nothing"], "unknown recipe 'nothing'; choose one of shapes"),
-        (["pretrain", "shapes"], "no corpus: give its folder with --data.corpus"),
+        (["pretrain", "shapes"], "no data: give a generated corpus with --data.corpus"),
         (["pretrain", "shapes", "--training.num-step", "3"], "Unrecognized options: --training.num-step"),
         (["pretrain", "shapes", "--seed", "x"], "Error parsing --seed"),
         (["pretrain", "shapes", "--data.corpus", "nowhere"], "nowhere is not a corpus"),

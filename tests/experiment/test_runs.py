@@ -208,8 +208,8 @@ def test_ramp():
         lambda: StageConfig(batch_size=0),
         lambda: StageConfig(num_steps=-1),
         lambda: StageConfig(micro_batch_size=-1),
-        lambda: replace(shapes(), text_warm_start=StageConfig(micro_batch_size=8)),
-        lambda: replace(shapes_questions(), training=StageConfig(micro_batch_size=8)),
+        lambda: StageConfig(num_epochs=-1.0),
+        lambda: replace(shapes_questions(), training=StageConfig(num_epochs=3.0)),
         lambda: replace(shapes(), ranking_ramp=(0.6, 0.5)),
         lambda: replace(shapes().inputs, num_frames=0),
         lambda: replace(shapes().inputs, burst_length=3),
@@ -263,6 +263,7 @@ def test_the_best_checkpoint_is_kept(pretrained, corpus, tmp_path):
         max_text_length=16,
         folder=tmp_path,
         settings=shapes_questions(),
+        run_config=shapes_questions(),
         selection=Selection(every=2, score=score),
         quiet=True,
     )

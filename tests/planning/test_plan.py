@@ -55,7 +55,7 @@ def test_own_devices_need_both_figures_and_known_ones_take_either():
     ("arguments", "message"),
     [
         ([], "no recipe given"),
-        (["nothing"], "unknown recipe 'nothing'; choose one of webvid_cc3m, shapes"),
+        (["nothing"], "unknown recipe 'nothing'; choose one of shapes, shapes-from-nothing"),
         (["base-size", "--devices", "8xFoo"], "unknown device 'Foo'; known are A100-40"),
         (["base-size", "--devices", "0xH100"], "needs at least 1"),
         (["base-size", "--devices=-2xH100"], "needs at least 1"),

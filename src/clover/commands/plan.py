@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from clover.commands.options import parse
+from clover.commands.options import parse, recipe_name
 from clover.config import to_plain
 from clover.errors import ConfigError
 from clover.planning.workload import (
@@ -23,9 +23,6 @@ from clover.planning.workload import (
 
 if TYPE_CHECKING:
     from clover.planning.plan import Setting
-
-_STAND_INS = {"webvid_cc3m": "base-size"}
-"""Recipe with the same network and batch, for one whose data have no recipe of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +99,12 @@ def setting_of(options: PlanOptions) -> Setting:
     from clover.planning.plan import Setting
     from clover.recipes.pretrain import RECIPES
 
-    recipes = {**{name: RECIPES[stand_in] for name, stand_in in _STAND_INS.items()}, **RECIPES}
-    if options.recipe not in recipes:
-        raise ConfigError(f"unknown recipe {options.recipe!r}; choose one of {', '.join(recipes)}")
-    recipe = recipes[options.recipe]()
+    name = recipe_name(RECIPES, options.recipe)
+    recipe = RECIPES[name]()
     vocabulary_size = max(recipe.model.text.vocabulary_size, recipe.data.vocabulary_size)
     num_devices, device = parse_devices(options.devices, flops=options.device_flops, memory_bytes=options.device_memory)
     batch_size = recipe.training.batch_size if options.batch_size is None else options.batch_size
-    known = WORKLOADS.get(options.recipe) or Workload(
+    known = WORKLOADS.get(name) or Workload(
         num_videos=recipe.training.batch_size * recipe.training.num_steps, num_images=0, num_epochs=1.0
     )
     workload = Workload(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ class DataConfig:
     """What is trained on."""
 
     corpus: str = ""
-    """Folder of the corpus."""
+    """Folder of a generated corpus."""
     num_kept_frames: int = 16
     """Frames per video that are decoded once and kept (a multiple of the clip's frames); 0 decodes anew each time."""
     vocabulary_size: int = 2000
@@ -32,9 +33,36 @@ class DataConfig:
     tokenizer: str = ""
     """Tokenizer file or folder (ours, or bert-base-uncased's) to use in place of a trained one."""
     tagger: str = "hanta"
-    """Part-of-speech tagger: hanta, nltk, or spacy:MODEL."""
+    """Part-of-speech tagger: hanta, nltk, or spacy:MODEL. Shards from clover data pack hold tags already."""
     strict: bool = False
     """Stop at a video that cannot be read, instead of leaving it out and counting it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingDataConfig(DataConfig):
+    """What is pre-trained on: a generated corpus, or one or several sources of captioned videos and images."""
+
+    webvid_annotations: str = ""
+    """Caption file of WebVid (results_2M_train.csv)."""
+    webvid_videos: str = ""
+    """Folder of its videos, at any depth below it."""
+    video_shards: str = ""
+    """Tars of captioned videos, from clover data pack or video2dataset: a folder, or a pattern such as 'dir/*.tar'."""
+    cc3m_annotations: str = ""
+    """Caption file of CC3M (Train_GCC-training.tsv)."""
+    cc3m_images: str = ""
+    """Folder of its images, at any depth below it."""
+    image_shards: str = ""
+    """Tars of captioned images, from clover data pack or img2dataset: a folder, or a pattern."""
+    weights: tuple[float, ...] = ()
+    """Share of the steps that each source gets, in the order above; none lets them alternate step by step, as
+    published."""
+
+    def __post_init__(self) -> None:
+        for rows, media in (("webvid_annotations", "webvid_videos"), ("cc3m_annotations", "cc3m_images")):
+            if bool(getattr(self, rows)) != bool(getattr(self, media)):
+                options = [f"--data.{name.replace('_', '-')}" for name in (rows, media)]
+                raise ConfigError(f"{options[0]} and {options[1]} go together; give both or neither")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +70,9 @@ class StageConfig:
     """One stretch of training."""
 
     num_steps: int = 0
-    """Steps; 0 leaves the stage out."""
+    """Steps; with num_epochs, the most there are. 0 of both leaves the stage out."""
+    num_epochs: float = 0.0
+    """Passes over the data (of pre-training; with several sources, over the one that takes longest); 0 counts steps."""
     batch_size: int = 64
     """Samples a step."""
     micro_batch_size: int = 0
@@ -58,6 +88,8 @@ class StageConfig:
             )
         if self.num_steps < 0 or self.batch_size < 1:
             raise ConfigError(f"{self.num_steps} steps of {self.batch_size} samples: give 0 or more steps of 1 or more")
+        if not 0 <= self.num_epochs < math.inf:
+            raise ConfigError(f"num_epochs is {self.num_epochs}; give 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +106,9 @@ class RunConfig:
     """What is done about a loss or gradient that is no number."""
     parallel: Parallel = "ddp"
     """With several processes (torchrun): all weights on each (ddp), or a share of them (fsdp; pre-training only)."""
+    num_workers: int = 0
+    """Processes that read and decode ahead, one core each; 0 does so in a thread, -1 takes as many as there are cores,
+    shared among the processes of the machine."""
     log_to: tuple[SinkName, ...] = ()
     """Where the figures go besides log.jsonl: tensorboard, wandb, trackio (an extra of the package each)."""
 
@@ -91,7 +126,7 @@ def deciding(settings: Any) -> Any:
 class PretrainingExperiment(RunConfig):
     """A pre-training run."""
 
-    data: DataConfig = field(default_factory=DataConfig)
+    data: PretrainingDataConfig = field(default_factory=PretrainingDataConfig)
     """What is trained on."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network; its vocabulary size is set to the tokenizer's."""
@@ -134,6 +169,10 @@ class QuestionExperiment(RunConfig):
     """Low-rank adapters in place of whole matrices."""
     num_answers: int = 1500
     """Most frequent training answers that make the vocabulary."""
+
+    def __post_init__(self) -> None:
+        if self.training.num_epochs:
+            raise ConfigError("the length of this fine-tuning is given in steps: use --training.num-steps")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from clover.data.annotations.vocabulary import answer_vocabulary
-from clover.data.loader import ClipReader
+from clover.data.collators import ClipReader
 from clover.data.shapes.corpus import read_questions
 from clover.distributed import current
 from clover.errors import ConfigError, DataError
@@ -64,13 +64,15 @@ class Finetuning:
     task: Task
     stage: StageConfig
     read_clip: ClipReader
-    skipped: dict[str, str] | None
-    """Gets the videos that cannot be read; None stops at the first."""
+    skipped: dict[str, str]
+    """Videos that cannot be read; gets those that turn out so."""
     max_text_length: int
     folder: Path
     settings: Any
     """The config of the run; a state of another config, or of another checkpoint to start from, is not resumed."""
     run_config: RunConfig
+    strict: bool = False
+    """Stop at the first video that cannot be read."""
     record: RunRecord | None = None
     """Of the run; is told where the training begins or goes on."""
     freeze: tuple[Part, ...] = ()
@@ -104,16 +106,17 @@ class Finetuning:
             config=self.stage,
             run_config=self.run_config,
             module=tuned.network,
-            items=[row for row in rows if str(row.video) not in (self.skipped or {})],
+            items=[row for row in rows if str(row.video) not in self.skipped],
             make_batch=self.task.collator(
                 tuned,
                 read_clip=self.read_clip,
                 tokenizer=tuned.tokenizer,
                 max_text_length=self.max_text_length,
-                skipped=self.skipped,
+                strict=self.strict,
             ),
             loss=self.task.loss(tuned),
             occasional=self._selecting(tuned, resume),
+            skipped=self.skipped,
             record=self.record,
             quiet=self.quiet,
         )
@@ -212,7 +215,8 @@ def finetune_questions(
         task=task,
         stage=experiment.training,
         read_clip=reader,
-        skipped=None if experiment.data.strict else skipped,
+        skipped=skipped,
+        strict=experiment.data.strict,
         max_text_length=inputs.max_text_length,
         folder=folder,
         settings=experiment,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,8 +14,11 @@ import torch
 from torch import nn
 
 from clover.config import to_plain
+from clover.data.captioned import CaptionedVideo
+from clover.data.collators import ClipReader
 from clover.data.frame_cache import FrameCache
-from clover.data.loader import CaptionedVideo, ClipReader, Loader
+from clover.data.loader import Loader
+from clover.data.order import Mixture
 from clover.data.shapes.corpus import read_pairs
 from clover.data.text import Tokenizer
 from clover.data.transforms import training_clip
@@ -138,8 +141,8 @@ class Stage(Generic[ItemT, BatchT]):
     """Seed, and how the run is carried out."""
     module: nn.Module
     """What is trained."""
-    items: Sequence[ItemT]
-    """Samples."""
+    items: Sequence[ItemT] | Mixture[ItemT]
+    """Samples, of one source or several."""
     make_batch: Callable[[Sequence[ItemT], np.random.Generator], BatchT]
     """Samples and randomness to a batch."""
     loss: SplitLoss[BatchT]
@@ -150,6 +153,8 @@ class Stage(Generic[ItemT, BatchT]):
     """Of the run; is told where the stage begins or goes on."""
     parallel: Parallel = "ddp"
     """How several processes hold the module."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Gets the samples that could not be read, and why."""
     quiet: bool = False
     """Show nothing."""
 
@@ -157,7 +162,16 @@ class Stage(Generic[ItemT, BatchT]):
         """Train; with ``resume``, from the last saved state if there is one."""
         config, run, processes = self.config, self.run_config, current()
         torch.manual_seed(run.seed + 1_000_003 * processes.rank)
-        loader = Loader(items=self.items, make_batch=self.make_batch, batch_size=config.batch_size, seed=run.seed)
+        loader = Loader(
+            items=self.items,
+            make_batch=self.make_batch,
+            batch_size=config.batch_size,
+            seed=run.seed,
+            rank=processes.rank,
+            num_ranks=processes.count,
+            num_workers=run.num_workers,
+            skipped=self.skipped,
+        )
         caller = caller_for(self.module, self.loss.outputs, processes, parallel=self.parallel)
         optimizer = Optimizer(
             self.module, config.optimizer, num_steps=config.num_steps, steps_per_epoch=loader.steps_per_epoch
