@@ -34,6 +34,7 @@ from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTe
 from clover.objectives.warm_start import label_loss
 from clover.pipeline import Clover, CloverConfig
 from clover.training.checkpoint import forget_states, saved_states
+from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
 from clover.training.parallel import Parallel, gathered
 from clover.training.records import RunRecord
@@ -116,6 +117,7 @@ class Pretraining:
 
     def __init__(self, experiment: PretrainingExperiment, folder: Path, *, quiet: bool = False) -> None:
         self.experiment, self.folder, self.quiet = experiment, Path(folder), quiet
+        Compute(experiment.compute)  # a device that is not there is known before any work
         corpus = corpus_folder(experiment.data)
         videos = captioned_videos(corpus, "train")
         captions = [caption for video in videos for caption in video.captions]
