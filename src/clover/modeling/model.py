@@ -141,7 +141,7 @@ class CloverModel(nn.Module):
 
     def embed_video(self, tokens: Float[Tensor, "b t h w dv"]) -> Float[Tensor, "b d"]:
         """Mean over all tokens, projected; in float32 (or wider) also under autocast, as all embeddings."""
-        return _wide(self.video_projection(_wide(tokens).mean(dim=(1, 2, 3))))
+        return _wide(self.video_projection(tokens.mean(dim=(1, 2, 3))))
 
     def embed_text(self, tokens: Float[Tensor, "b l dt"]) -> Float[Tensor, "b d"]:
         """The vector at [CLS], projected."""

@@ -1,11 +1,12 @@
 """How a run computes: on which device, in which number format, compiled or not, and what is kept for the gradients.
 
 With ``bfloat16`` the forward passes of the network run under autocast. Matrix products of linear layers and attention
-are then in bfloat16 (a GPU adds them up in float32), and so are the branches that they end. In float32 remain:
+are then in bfloat16 (a GPU adds them up in float32), and so is what directly follows them: GELU, and the running sum
+of a video's tokens after the first merging. In float32 remain:
 
 - weights, their gradients and the optimiser's averages;
-- layer norms, inside and out (`clover.modeling.layers.LayerNorm`), and the sums of residual branches onto them;
-- the mean over video tokens, and all embeddings that leave the network;
+- layer norms, inside and out (`clover.modeling.layers.LayerNorm`), and what is added to their output;
+- all embeddings that leave the network;
 - softmax and logarithms: of attention (inside the kernels), of similarities, of word, answer and choice scores;
 - similarities themselves, and every loss: objectives are called outside of autocast, and do not mind when inside.
 """
@@ -121,12 +122,11 @@ class Compute:
         run = run_plainly
         if self.config.compiles:
             torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _NUM_VARIANTS)
-            run = torch.compile(
-                lambda layer, *inputs: layer(*inputs),
-                dynamic=is_dynamic,
-                fullgraph=self._fullgraph,
-                backend=self._backend,
-            )
+
+            def call(layer: nn.Module, *inputs: Tensor | None) -> Tensor:
+                return run_plainly(layer, *inputs)
+
+            run = torch.compile(call, dynamic=is_dynamic, fullgraph=self._fullgraph, backend=self._backend)
         keeps_all = not self.config.checkpoints_activations
         if run is run_plainly and keeps_all:
             return run_plainly
