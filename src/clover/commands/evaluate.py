@@ -19,6 +19,7 @@ from clover.evaluation.figures import question_figures, question_table, retrieva
 from clover.evaluation.open_answer import evaluate_questions
 from clover.evaluation.retrieval import evaluate_retrieval, one_text_per_video
 from clover.pipeline import Clover
+from clover.training.devices import choose_device
 from clover.training.logbook import progress
 
 
@@ -34,6 +35,8 @@ class EvaluateOptions:
     """train, validation or test."""
     all_captions: bool = False
     """Retrieval: every caption is a query, not only the first of each video."""
+    device: str = "auto"
+    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
     strict: bool = False
     """Stop at a video that cannot be read instead of leaving it out."""
     json: bool = False
@@ -58,7 +61,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         return
     task = arguments[0]
     options = parse(EvaluateOptions, arguments[1:], command=f"evaluate {task}")
-    clover = Clover.from_pretrained(options.checkpoint)
+    clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
     folder = Path(options.corpus)
     with progress("evaluating", quiet=options.json) as report:
         if task == "retrieval":
