@@ -27,6 +27,7 @@ from clover.modeling.sizes import tiny
 from clover.pipeline import Clover
 from clover.recipes.finetune import shapes_questions
 from clover.recipes.pretrain import RECIPES, shapes
+from clover.training.compute import ComputeConfig
 from clover.training.logbook import Logbook
 
 
@@ -81,6 +82,21 @@ def test_training_learns_its_batch(corpus, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "pretraining" / "log.jsonl").read_text().splitlines()]
     first, last = (np.mean([row["masked_words"] for row in part]) for part in (rows[:5], rows[-5:]))
     assert last < 0.8 * first
+
+
+def test_another_number_format_trains_alike(corpus, tmp_path):
+    """With recomputed activations and sorted texts, bfloat16 goes the way of float32."""
+    experiment = shrunk(shapes(), corpus)
+    experiment = replace(experiment, training=replace(experiment.training, micro_batch_size=3))
+    totals = []
+    for precision in ("float32", "bfloat16"):
+        compute = ComputeConfig(device="cpu", precision=precision, checkpoints_activations=precision == "bfloat16")
+        folder = tmp_path / precision
+        Pretraining(replace(experiment, compute=compute), folder, quiet=True).run()
+        rows = (folder / "pretraining" / "log.jsonl").read_text().splitlines()
+        totals.append([json.loads(row)["total"] for row in rows])
+    assert totals[1] != totals[0]
+    assert totals[1] == pytest.approx(totals[0], rel=0.15)
 
 
 def test_a_corpus_that_cannot_be_written_is_trained_on_all_the_same(corpus, tmp_path):

@@ -25,6 +25,7 @@ from clover.evaluation.figures import (
 from clover.evaluation.open_answer import evaluate_questions
 from clover.evaluation.retrieval import evaluate_retrieval, one_text_per_video
 from clover.pipeline import Clover
+from clover.training.devices import choose_device
 from clover.training.logbook import progress
 
 
@@ -42,6 +43,8 @@ class EvaluateOptions:
     """Retrieval: every caption is a query, not only the first of each video."""
     baselines: bool = False
     """Questions: also measure with shuffled frames and with the middle frame alone, by kind of question."""
+    device: str = "auto"
+    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
     strict: bool = False
     """Stop at a video that cannot be read instead of leaving it out."""
     json: bool = False
@@ -68,7 +71,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     options = parse(EvaluateOptions, arguments[1:], command=f"evaluate {task}")
     if options.baselines and task == "retrieval":
         raise ConfigError("--baselines is for questions; for retrieval evaluate a benchmark, such as msrvtt-retrieval")
-    clover = Clover.from_pretrained(options.checkpoint)
+    clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
     folder = Path(options.corpus)
     with progress("evaluating", quiet=options.json) as report:
         if task == "retrieval":

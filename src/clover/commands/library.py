@@ -19,6 +19,7 @@ from clover.files import check_writable
 from clover.pipeline import Clover
 from clover.search.engine import WindowConfig, gone_videos, index_videos, open_library, prune, search
 from clover.search.index import ExactIndex
+from clover.training.devices import choose_device
 from clover.training.logbook import progress
 
 
@@ -34,6 +35,8 @@ class IndexOptions:
     """Folder of the library."""
     windows: tyro.conf.OmitArgPrefixes[WindowConfig] = WindowConfig()
     """How videos are cut into moments."""
+    device: str = "auto"
+    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
     prune: bool = False
     """Take videos out of the library whose files are gone."""
     strict: bool = False
@@ -49,7 +52,7 @@ def index(arguments: Sequence[str]) -> None:
     if not videos:
         raise ConfigError(f"there are no videos or images in {', '.join(options.videos)}")
     check_writable(Path(options.out))
-    clover = Clover.from_pretrained(options.checkpoint)
+    clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
     checkpoint = str(Path(options.checkpoint).resolve())
     library = open_library(Path(options.out), clover, options.windows, checkpoint=checkpoint)
     with progress("indexing") as report:
@@ -77,6 +80,8 @@ class SearchOptions:
     """Most results."""
     checkpoint: str = ""
     """Checkpoint folder, when it is no longer where it was while indexing."""
+    device: str = "auto"
+    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
     json: bool = False
     """Print one JSON object."""
 
@@ -93,7 +98,7 @@ def search_library(arguments: Sequence[str]) -> None:
     if not checkpoint:
         raise LibraryError(f"{folder} does not say which checkpoint made it; name it with --checkpoint")
     try:
-        clover = Clover.from_pretrained(checkpoint)
+        clover = Clover.from_pretrained(checkpoint, device=choose_device(options.device))
     except CheckpointError as error:
         hint = "" if options.checkpoint else "; the library was made with it: name its new place with --checkpoint"
         raise CheckpointError(f"{error}{hint}") from error
@@ -129,6 +134,8 @@ class AskOptions:
     """The question."""
     num_answers: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 3
     """Most answers."""
+    device: str = "auto"
+    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
     json: bool = False
     """Print one JSON object."""
 
@@ -140,7 +147,7 @@ def ask(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{options.num_answers} answers are no answers; ask for at least 1")
     if not options.question.strip():
         raise ConfigError("the question is blank; ask something")
-    clover = Clover.from_pretrained(options.checkpoint)
+    clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
     _note_cut(clover, options.question)
     answers = clover.answer(options.video, options.question, num_answers=options.num_answers)
     if options.json:

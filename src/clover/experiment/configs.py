@@ -14,6 +14,7 @@ from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.pipeline import InputConfig
 from clover.training.adapters import LoraConfig, Part
 from clover.training.checkpoint import KeepConfig
+from clover.training.compute import ComputeConfig
 from clover.training.health import HealthConfig
 from clover.training.optimizer import OptimizerConfig
 from clover.training.parallel import Parallel
@@ -102,6 +103,8 @@ class RunConfig:
     """Steps between two saved states, from which a run resumes."""
     keep: KeepConfig = field(default_factory=KeepConfig)
     """Which saved states are kept."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """Device, number format, and what is traded for speed and memory."""
     health: HealthConfig = field(default_factory=HealthConfig)
     """What is done about a loss or gradient that is no number."""
     parallel: Parallel = "ddp"

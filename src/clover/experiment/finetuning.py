@@ -31,6 +31,7 @@ from clover.modeling.weights import load_strictly
 from clover.pipeline import Clover
 from clover.training.adapters import LoraConfig, Part, merge_adapters, prepare, without_adapters
 from clover.training.checkpoint import forget_states
+from clover.training.compute import Compute
 from clover.training.loop import Occasional
 from clover.training.records import RunRecord
 
@@ -193,7 +194,9 @@ def finetune_questions(
     Raises:
         DataError: there is no question, or no video can be read.
         MediaError: in a strict run, a video that cannot be read.
+        ConfigError: the device is not there.
     """
+    Compute(experiment.compute)  # known before any work
     corpus = corpus_folder(experiment.data)
     questions = read_questions(corpus, "train")
     task = AnswerTask(answers=answer_vocabulary(questions, experiment.num_answers), dropout=experiment.answer_dropout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from clover.data.loader import Loader
 from clover.data.order import Mixture
 from clover.data.shapes.corpus import read_pairs
 from clover.data.text import Tokenizer
+from clover.data.text_lengths import cut_to_longest, longest_first
 from clover.data.transforms import training_clip
 from clover.data.video import read_frames
 from clover.distributed import current
@@ -29,7 +30,8 @@ from clover.experiment.configs import DataConfig, RunConfig, StageConfig, decidi
 from clover.files import WriteError, check_writable
 from clover.pipeline import InputConfig
 from clover.training.checkpoint import TrainingStates, saved_states
-from clover.training.gradient_cache import SplitLoss, exact_gradients
+from clover.training.compute import Compute
+from clover.training.gradient_cache import Outputs, SplitLoss, exact_gradients
 from clover.training.health import Health
 from clover.training.logbook import Logbook, progress
 from clover.training.loop import Occasional, Training
@@ -172,7 +174,9 @@ class Stage(Generic[ItemT, BatchT]):
             num_workers=run.num_workers,
             skipped=self.skipped,
         )
-        caller = caller_for(self.module, self.loss.outputs, processes, parallel=self.parallel)
+        compute = Compute(run.compute)
+        module = compute.prepare(self.module)
+        caller = caller_for(module, compute.in_its_format(self._outputs), processes, parallel=self.parallel)
         optimizer = Optimizer(
             self.module, config.optimizer, num_steps=config.num_steps, steps_per_epoch=loader.steps_per_epoch
         )
@@ -207,10 +211,16 @@ class Stage(Generic[ItemT, BatchT]):
                 occasional=self.occasional,
                 processes=processes,
             )
-            training.run(loader.batches(first_step, config.num_steps), first_step=first_step)
+            batches: Iterable[BatchT] = loader.batches(first_step, config.num_steps)
+            if config.micro_batch_size:
+                batches = map(longest_first, batches)
+            training.run(compute.on_device(batches), first_step=first_step)
         if first_step < config.num_steps:
             states.save(config.num_steps)
         self.module.eval()
+
+    def _outputs(self, batch: BatchT) -> Outputs:
+        return self.loss.outputs(cut_to_longest(batch) if self.config.micro_batch_size else batch)
 
     def _logbook(self, first_step: int) -> Logbook:
         return Logbook(

@@ -26,6 +26,7 @@ from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTe
 from clover.objectives.warm_start import label_loss
 from clover.pipeline import Clover, CloverConfig
 from clover.training.checkpoint import forget_states, saved_states
+from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
 from clover.training.parallel import Parallel, gathered
 from clover.training.records import RunRecord
@@ -108,6 +109,7 @@ class Pretraining:
 
     def __init__(self, experiment: PretrainingExperiment, folder: Path, *, quiet: bool = False) -> None:
         self.experiment, self.folder, self.quiet = experiment, Path(folder), quiet
+        Compute(experiment.compute)  # a device that is not there is known before any work
         self.data = open_pretraining_data(experiment.data, experiment.inputs, self.folder, quiet=quiet)
         self.tokenizer, self.skipped = self.data.tokenizer, self.data.skipped
         self.stages = {name: self._stage_config(name) for name in _STAGES}

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from clover.errors import ConfigError
-from clover.modeling.layers import Transformer, TransformerConfig
+from clover.modeling.layers import LayerNorm, Transformer, TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class FusionEncoder(nn.Module):
         self.spatial_position = nn.Parameter(torch.empty(config.num_spatial_positions, width))
         self.temporal_position = nn.Parameter(torch.empty(config.num_temporal_positions, width))
         self.type_embedding = nn.Embedding(2, width)
-        self.video_norm = nn.LayerNorm(width, eps=1e-5)
+        self.video_norm = LayerNorm(width, eps=1e-5)
         self.own_cls = nn.Parameter(torch.empty(width)) if config.has_own_cls else None
         self.transformer = Transformer(config.transformer)
 

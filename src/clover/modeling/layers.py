@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,30 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
             raise ConfigError(f"transformer width {self.width} is not a multiple of {self.num_heads} heads")
+
+
+RunLayer = Callable[..., Tensor]
+"""How a stack runs one layer: the layer and its inputs in, its output out (`clover.training.compute` has others)."""
+
+
+def run_plainly(layer: nn.Module, *inputs: Tensor | None) -> Tensor:
+    """Call the layer."""
+    output: Tensor = layer(*inputs)
+    return output
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm in float32 (wider, if that comes in), given in the format of its weights: float32 under autocast.
+
+    Autocast by itself would do so on a GPU only; on the processor it follows what comes in.
+    """
+
+    def forward(self, tokens: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Normalise the last axis."""
+        wide = torch.promote_types(tokens.dtype, torch.float32)
+        weight, bias = self.weight.to(wide), self.bias.to(wide)
+        normalised = F.layer_norm(tokens.to(wide), self.normalized_shape, weight, bias, self.eps)
+        return normalised.to(self.weight.dtype)
 
 
 class Attention(nn.Module):
@@ -76,10 +101,10 @@ class TransformerLayer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.attention = Attention(config)
-        self.attention_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+        self.attention_norm = LayerNorm(config.width, eps=config.norm_epsilon)
         self.expand = nn.Linear(config.width, config.feed_forward_width)
         self.contract = nn.Linear(config.feed_forward_width, config.width)
-        self.output_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+        self.output_norm = LayerNorm(config.width, eps=config.norm_epsilon)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -97,6 +122,7 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_layers))
+        self.run_layer: RunLayer = run_plainly
 
     @staticmethod
     def _visible(is_token: Bool[Tensor, "b l"] | None) -> Bool[Tensor, "b 1 1 l"] | None:
@@ -106,7 +132,7 @@ class Transformer(nn.Module):
         """Transform a sequence; ``is_token`` is False at padding, None means that nothing is padding."""
         is_visible = self._visible(is_token)
         for layer in self.layers:
-            tokens = layer(tokens, is_visible)
+            tokens = self.run_layer(layer, tokens, is_visible)
         return tokens
 
     @torch.no_grad()

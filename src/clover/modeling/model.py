@@ -140,12 +140,12 @@ class CloverModel(nn.Module):
         return self.video_encoder(normalise(clip, self.config.pixels), is_masked_cell)
 
     def embed_video(self, tokens: Float[Tensor, "b t h w dv"]) -> Float[Tensor, "b d"]:
-        """Mean over all tokens, projected."""
-        return self.video_projection(tokens.mean(dim=(1, 2, 3)))
+        """Mean over all tokens, projected; in float32 (or wider) also under autocast, as all embeddings."""
+        return _wide(self.video_projection(tokens.mean(dim=(1, 2, 3))))
 
     def embed_text(self, tokens: Float[Tensor, "b l dt"]) -> Float[Tensor, "b d"]:
         """The vector at [CLS], projected."""
-        return self.text_projection(tokens[:, 0])
+        return _wide(self.text_projection(tokens[:, 0]))
 
     def fuse(
         self,
@@ -195,10 +195,11 @@ class CloverModel(nn.Module):
         The batch holds (masked video, complete text) first, (complete video, masked text) second.
         """
         with_masked_video, with_masked_text = fused.cls.chunk(2)
+        for_text = _wide(self.fused_text_projection(with_masked_text))
         if self.config.fused_pairing == "paper":
-            return self.fused_video_projection(with_masked_video), self.fused_text_projection(with_masked_text)
+            return _wide(self.fused_video_projection(with_masked_video)), for_text
         video_places = fused.video.chunk(2)[0].mean(dim=1)
-        return self.fused_text_projection(with_masked_text), self.fused_video_projection(video_places)
+        return for_text, _wide(self.fused_video_projection(video_places))
 
     def answer_scores(
         self,
@@ -250,4 +251,8 @@ class CloverModel(nn.Module):
 
 def unit(embeddings: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
     """L2-normalise with the published floor of 1e-8 under the norm; similarities are then dot products."""
-    return F.normalize(embeddings, dim=-1, eps=1e-8)
+    return F.normalize(_wide(embeddings), dim=-1, eps=1e-8)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
