@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clover.data.loader import PretrainingBatch
+from clover.data.collators import PretrainingBatch
 from clover.modeling.model import CloverModel, Embeddings, PretrainingOutput
 from clover.modeling.pixels import normalise
 from clover.types import IGNORED

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clover.data.loader import ChoiceBatch
+from clover.data.collators import ChoiceBatch
 from clover.data.text_lengths import cut_to_longest, longest_first
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from clover.data.loader import PretrainingBatch
+from clover.data.collators import PretrainingBatch
 from clover.distributed import ALONE
 from clover.experiment.pretraining import pretraining_loss
 from clover.modeling.initialise import new_model
