@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -153,5 +154,7 @@ def together() -> Iterator[Processes]:
         ) from error
     try:
         yield current()
+        gc.collect()  # what still talks to the others ends before the group does
+        dist.barrier()
     finally:
         dist.destroy_process_group()

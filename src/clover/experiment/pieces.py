@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from clover.config import to_plain
+from clover.data.batches import num_samples
 from clover.data.captioned import CaptionedVideo
 from clover.data.collators import ClipReader
 from clover.data.frame_cache import FrameCache
@@ -211,13 +212,14 @@ class Stage(Generic[ItemT, BatchT]):
                 occasional=self.occasional,
                 processes=processes,
             )
-            batches: Iterable[BatchT] = loader.batches(first_step, config.num_steps)
-            if config.micro_batch_size:
-                batches = map(longest_first, batches)
+            batches = map(self._ready_to_be_cut, loader.batches(first_step, config.num_steps))
             training.run(compute.on_device(batches), first_step=first_step)
         if first_step < config.num_steps:
             states.save(config.num_steps)
         self.module.eval()
+
+    def _ready_to_be_cut(self, batch: BatchT) -> BatchT:
+        return longest_first(batch) if 0 < self.config.micro_batch_size < num_samples(batch) else batch
 
     def _outputs(self, batch: BatchT) -> Outputs:
         return self.loss.outputs(cut_to_longest(batch) if self.config.micro_batch_size else batch)
