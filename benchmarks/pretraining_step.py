@@ -183,8 +183,10 @@ class Step:
             leaves = [video(), text()]
 
         def fusion() -> Tensor:
-            fused = network.fuse(*(leaf.requires_grad_(torch.is_grad_enabled()) for leaf in leaves), is_token)
-            return torch.cat([fused.video, fused.text], dim=1)
+            fused = network.fuse(
+                *(leaf.requires_grad_(torch.is_grad_enabled()) for leaf in leaves), is_token, gives_video=False
+            )
+            return fused.text
 
         return {"video": video, "text": text, "fusion": fusion}
 

@@ -207,7 +207,7 @@ for checkpoints in (False, True):
 
     same(made_batch(6, 7), 3)
     kinds = counter.frame_count
-    assert kinds <= 5, "more than three kinds of blocks, and one of layers that may come with two lengths"
+    assert kinds <= 6, "more than three kinds of blocks and two of layers, of which one is begun twice"
     same(made_batch(6, 9), 3)
     assert counter.frame_count == kinds, "another length of text was compiled anew"
     same(made_batch(3, 8), 0)

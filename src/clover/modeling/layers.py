@@ -39,7 +39,7 @@ RunLayer = Callable[..., Tensor]
 """How a stack runs one layer: the layer and its inputs in, its output out (`clover.training.compute` has others)."""
 
 
-def run_plainly(layer: nn.Module, *inputs: Tensor | None) -> Tensor:
+def run_plainly(layer: nn.Module, *inputs: Tensor | int | None) -> Tensor:
     """Call the layer."""
     output: Tensor = layer(*inputs)
     return output
@@ -76,13 +76,15 @@ class Attention(nn.Module):
         return query, key, value
 
     def forward(
-        self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None
-    ) -> Float[Tensor, "b l d"]:
-        """Let every token look at every visible token."""
+        self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None, num_last: int | None = None
+    ) -> Float[Tensor, "b l2 d"]:
+        """Let every token, or so many last ones, look at every visible token."""
         query, key, value = self._split(tokens)
+        if num_last is not None:
+            query = query[:, :, -num_last:]
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=is_visible, dropout_p=dropout)
-        return self.output(mixed.transpose(1, 2).reshape(tokens.shape))
+        return self.output(mixed.transpose(1, 2).flatten(2))
 
     def probabilities(
         self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None
@@ -108,10 +110,13 @@ class TransformerLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None
-    ) -> Float[Tensor, "b l d"]:
-        """One step of mixing and thinking."""
-        tokens = self.attention_norm(tokens + self.dropout(self.attention(tokens, is_visible)))
+        self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None, num_last: int | None = None
+    ) -> Float[Tensor, "b l2 d"]:
+        """One step of mixing and thinking, of every token or of so many last ones."""
+        mixed = self.attention(tokens, is_visible, num_last)
+        if num_last is not None:
+            tokens = tokens[:, -num_last:]
+        tokens = self.attention_norm(tokens + self.dropout(mixed))
         hidden = self.contract(F.gelu(self.expand(tokens)))
         return self.output_norm(tokens + self.dropout(hidden))
 
@@ -128,11 +133,19 @@ class Transformer(nn.Module):
     def _visible(is_token: Bool[Tensor, "b l"] | None) -> Bool[Tensor, "b 1 1 l"] | None:
         return None if is_token is None else is_token[:, None, None, :]
 
-    def forward(self, tokens: Float[Tensor, "b l d"], is_token: Bool[Tensor, "b l"] | None) -> Float[Tensor, "b l d"]:
-        """Transform a sequence; ``is_token`` is False at padding, None means that nothing is padding."""
+    def forward(
+        self, tokens: Float[Tensor, "b l d"], is_token: Bool[Tensor, "b l"] | None, *, num_last: int | None = None
+    ) -> Float[Tensor, "b l2 d"]:
+        """Transform a sequence.
+
+        Args:
+            tokens: The sequence.
+            is_token: False at padding; None means that nothing is padding.
+            num_last: Give only so many last places; the last layer then works on no others.
+        """
         is_visible = self._visible(is_token)
-        for layer in self.layers:
-            tokens = self.run_layer(layer, tokens, is_visible)
+        for place, layer in enumerate(self.layers, start=1):
+            tokens = self.run_layer(layer, tokens, is_visible, num_last if place == len(self.layers) else None)
         return tokens
 
     @torch.no_grad()

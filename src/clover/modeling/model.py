@@ -152,9 +152,12 @@ class CloverModel(nn.Module):
         video: Float[Tensor, "b t h w dv"],
         text: Float[Tensor, "b l dt"],
         is_token: Bool[Tensor, "b l"],
+        *,
+        gives_video: bool = True,
     ) -> FusedTokens:
-        """Fuse the two encoders' tokens."""
-        return self.fusion_encoder(video, text, is_token)
+        """Fuse the two encoders' tokens; see `FusionEncoder.forward`."""
+        fused: FusedTokens = self.fusion_encoder(video, text, is_token, gives_video=gives_video)
+        return fused
 
     def pretraining_output(
         self,
@@ -174,7 +177,8 @@ class CloverModel(nn.Module):
         masked_patches = self.video_encoder.replace_masked(patches, is_masked_cell)
         video_tokens = self.video_encoder.encode_patches(torch.cat([masked_patches, patches]))
         text_tokens = self.text_encoder(torch.cat([token_ids, masked_token_ids]), is_token.repeat(2, 1))
-        fused = self.fuse(video_tokens, text_tokens, is_token.repeat(2, 1))
+        pools_video = self.config.fused_pairing == "first_release"
+        fused = self.fuse(video_tokens, text_tokens, is_token.repeat(2, 1), gives_video=pools_video)
         masked_video, video = self.embed_video(video_tokens).chunk(2)
         text, masked_text = self.embed_text(text_tokens).chunk(2)
         fused_for_video, fused_for_text = self._fused_embeddings(fused)
@@ -198,6 +202,7 @@ class CloverModel(nn.Module):
         for_text = _wide(self.fused_text_projection(with_masked_text))
         if self.config.fused_pairing == "paper":
             return _wide(self.fused_video_projection(with_masked_video)), for_text
+        assert fused.video is not None
         video_places = fused.video.chunk(2)[0].mean(dim=1)
         return for_text, _wide(self.fused_video_projection(video_places))
 
@@ -222,7 +227,7 @@ class CloverModel(nn.Module):
         """
         if self.answer_head is None:
             raise ConfigError("this model has no open-ended answer head; fine-tune it on questions first")
-        fused = self.fuse(video, self.text_encoder(token_ids, is_token), is_token)
+        fused = self.fuse(video, self.text_encoder(token_ids, is_token), is_token, gives_video=False)
         if not self.config.heads.answers_at_mask:
             return self.answer_head(fused.cls)
         if is_blank is None or not bool((is_blank.sum(dim=1) == 1).all()):
@@ -245,7 +250,7 @@ class CloverModel(nn.Module):
         num_choices = token_ids.shape[1]
         flat_ids, flat_is_token = token_ids.flatten(0, 1), is_token.flatten(0, 1)
         repeated = video.repeat_interleave(num_choices, dim=0)
-        fused = self.fuse(repeated, self.text_encoder(flat_ids, flat_is_token), flat_is_token)
+        fused = self.fuse(repeated, self.text_encoder(flat_ids, flat_is_token), flat_is_token, gives_video=False)
         return self.choice_head(fused.cls).view(-1, num_choices)
 
 

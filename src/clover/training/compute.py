@@ -123,7 +123,7 @@ class Compute:
         if self.config.compiles:
             torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _NUM_VARIANTS)
 
-            def call(layer: nn.Module, *inputs: Tensor | None) -> Tensor:
+            def call(layer: nn.Module, *inputs: Tensor | int | None) -> Tensor:
                 return run_plainly(layer, *inputs)
 
             run = torch.compile(call, dynamic=is_dynamic, fullgraph=self._fullgraph, backend=self._backend)
@@ -131,7 +131,7 @@ class Compute:
         if run is run_plainly and keeps_all:
             return run_plainly
 
-        def run_layer(layer: nn.Module, *inputs: Tensor | None) -> Tensor:
+        def run_layer(layer: nn.Module, *inputs: Tensor | int | None) -> Tensor:
             if not torch.is_grad_enabled():  # evaluation: sizes of all kinds, and nothing to keep
                 return run_plainly(layer, *inputs)
             output: Tensor = run(layer, *inputs) if keeps_all else checkpoint(run, layer, *inputs, use_reentrant=False)
