@@ -1,6 +1,6 @@
 """A small network with everything random in it, made-up batches, and the gradients of one step."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
@@ -17,13 +17,6 @@ from clover.types import IGNORED
 
 NUM_WORDS = 40
 OBJECTIVE = PretrainingObjectiveConfig()
-
-
-@dataclass(frozen=True, kw_only=True)
-class NamedBatch(PretrainingBatch):
-    """With what messages call the samples."""
-
-    names: tuple[str, ...] = ()
 
 
 def made_network(*, dropout=0.0, stochastic_depth=0.0, depths=(2, 2), num_layers=2):
@@ -47,7 +40,7 @@ def made_batch(size=7, length=9, *, seed=0):
     token_ids = torch.randint(5, NUM_WORDS, (size, length), generator=generator)
     is_token = torch.arange(length) < torch.randint(3, length + 1, (size, 1), generator=generator)
     is_masked = (torch.rand(size, length, generator=generator) < 0.3) & is_token
-    return NamedBatch(
+    return PretrainingBatch(
         clip=torch.randint(0, 256, (size, 8, 32, 32, 3), generator=generator, dtype=torch.uint8),
         is_masked_cell=torch.rand(size, 2, 2, generator=generator) < 0.5,
         token_ids=token_ids.masked_fill(~is_token, 0),
@@ -76,3 +69,7 @@ def distance(ours, theirs):
     assert ours.keys() == theirs.keys()
     gap = sum(float((ours[name] - theirs[name]).double().square().sum()) for name in theirs)
     return (gap / sum(float(value.double().square().sum()) for value in theirs.values())) ** 0.5
+
+
+def tensors_of(batch):
+    return [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_steps import distance, made_batch, made_network, step
+from made_steps import distance, made_batch, made_network, step, tensors_of
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -122,7 +122,7 @@ def test_recomputed_activations_need_less_memory_and_one_more_forward_pass():
     network, batch = made_network(dropout=0.1, stochastic_depth=0.1), made_batch(8)
 
     def peak(config, size):
-        with SavedMemory([*network.parameters(), *network.buffers(), *list(vars(batch).values())[:-1]]) as memory:
+        with SavedMemory([*network.parameters(), *network.buffers(), *tensors_of(batch)]) as memory:
             step(network, batch, config, micro_batch_size=size)
         assert memory.num_bytes == 0
         return memory.peak
@@ -186,7 +186,7 @@ def test_what_cannot_be_is_refused_at_once(config, message, monkeypatch):
 
 COMPILED = """
 import torch
-from made_steps import distance, made_batch, made_network, step
+from made_steps import distance, made_batch, made_network, step, tensors_of
 from saved_memory import SavedMemory
 from clover.training.compute import Compute, ComputeConfig
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -215,7 +215,7 @@ for checkpoints in (False, True):
 
     def peak(size):
         batch = made_batch(size, 8)
-        with SavedMemory([*network.parameters(), *list(vars(batch).values())[:-1]]) as memory:
+        with SavedMemory([*network.parameters(), *tensors_of(batch)]) as memory:
             step(network, batch, micro_batch_size=3, compute=compiled)
         return memory.peak
 
