@@ -18,6 +18,7 @@ from clover.modeling.model import unit
 from clover.objectives.contrastive import similarities
 from clover.training.compute import Compute, ComputeConfig
 from clover.training.optimizer import Optimizer, OptimizerConfig
+from clover.types import IGNORED
 from saved_memory import SavedMemory
 
 PLAIN = ComputeConfig(device="cpu")
@@ -76,8 +77,10 @@ def test_norms_and_similarities_are_worked_out_in_float32_under_autocast():
 
 
 def test_a_network_that_is_narrow_itself_still_runs():
-    network = made_network().bfloat16()
-    output = network_output(network, replace(made_batch(), clip=torch.zeros(7, 8, 32, 32, 3).bfloat16()))
+    network, batch = made_network().bfloat16(), made_batch()
+    clip = torch.zeros(7, 8, 32, 32, 3, dtype=torch.bfloat16)
+    texts = batch.token_ids, batch.masked_token_ids, batch.is_token, batch.targets != IGNORED
+    output = network.pretraining_output(clip, batch.is_masked_cell, *texts)
     assert {value.dtype for value in vars(output.embeddings).values()} == {torch.float32}
 
 
