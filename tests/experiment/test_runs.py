@@ -144,7 +144,6 @@ def test_killed_and_resumed_is_bit_identical(corpus, tmp_path):
             time.sleep(0.002)
         run.send_signal(signal.SIGKILL)
         run.wait()
-        assert not (folder / "checkpoint").exists() or run.returncode == 0
         assert start(corpus, folder, resume=True).wait() == 0
         resumed = Clover.from_pretrained(folder / "checkpoint")
         ours, theirs = whole.network.state_dict(), resumed.network.state_dict()
