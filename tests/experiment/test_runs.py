@@ -164,7 +164,7 @@ def test_resuming_nothing_or_something_else_is_refused(corpus, tmp_path):
         run.run(resume=True)
     run.run()
     other = Pretraining(replace(shrunk(shapes(), corpus, num_steps=2), seed=7), tmp_path, quiet=True)
-    with pytest.raises(CheckpointError, match=r"other settings \(settings.seed: 0 there, 7 here\)"):
+    with pytest.raises(CheckpointError, match=r"other settings \(settings.experiment.seed: 0 there, 7 here\)"):
         other.run(resume=True)
 
 

@@ -22,6 +22,7 @@ from clover.planning.workload import (
 )
 
 if TYPE_CHECKING:
+    from clover.planning.memory import Precision
     from clover.planning.plan import Setting
 
 
@@ -39,10 +40,10 @@ class PlanOptions:
     """Samples that go through the network together on one device; 0: the recipe's, or the largest that fits."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """Whole weights on every device (ddp), or weights, gradients and optimiser states shared out (fsdp)."""
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
-    """Numbers that the network computes with."""
+    precision: Literal["recipe", "bfloat16", "float32"] = "recipe"
+    """Numbers that the network computes with; the recipe's if not given."""
     checkpoints_activations: bool = False
-    """Compute every layer again in the backward pass: less memory, one forward pass more."""
+    """Compute every layer again in the backward pass: less memory, one forward pass more; also if the recipe does."""
     utilisation: float = 40.0
     """Per cent of the data sheet's peak that is reached, operations done twice included."""
     videos: int | None = None
@@ -114,6 +115,8 @@ def setting_of(options: PlanOptions) -> Setting:
         name=known.name if options.videos is None and options.images is None else "",
     )
     inputs = recipe.inputs
+    chosen = recipe.compute.precision if options.precision == "recipe" else options.precision
+    precision: Precision = "bfloat16" if chosen == "bfloat16" else "float32"
     return Setting(
         model=replace(recipe.model, text=replace(recipe.model.text, vocabulary_size=vocabulary_size)),
         objective=recipe.objective,
@@ -121,16 +124,16 @@ def setting_of(options: PlanOptions) -> Setting:
             num_frames=inputs.num_frames,
             frame_size=inputs.frames.size,
             text_length=inputs.max_text_length,
-            number_bytes=2 if options.precision == "bfloat16" else 4,
+            number_bytes=2 if precision == "bfloat16" else 4,
         ),
         workload=workload,
         batch_size=batch_size,
-        micro_batch_size=options.micro_batch_size or recipe.training.micro_batch_size,
+        micro_batch_size=options.micro_batch_size or min(recipe.training.micro_batch_size, batch_size // num_devices),
         num_devices=num_devices,
         device=device,
         parallel=options.parallel,
-        precision=options.precision,
-        recomputes_blocks=options.checkpoints_activations,
+        precision=precision,
+        recomputes_blocks=options.checkpoints_activations or recipe.compute.checkpoints_activations,
         utilisation=options.utilisation / 100,
         memory_share=options.memory_share / 100,
         machine_bandwidth=options.machine_bandwidth * 1e9,

@@ -50,9 +50,3 @@ def _values(batch: Any) -> dict[str, Any]:
     if is_dataclass(batch):
         return {field.name: getattr(batch, field.name) for field in fields(batch)}
     return {str(place): value for place, value in enumerate(batch)}
-
-
-def pinned(batch: BatchT) -> BatchT:
-    """The batch in memory from which a GPU copies while it works."""
-    held = {name: value.pin_memory() for name, value in _values(batch).items() if isinstance(value, Tensor)}
-    return replace(batch, **held)  # type: ignore[type-var]

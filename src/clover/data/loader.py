@@ -11,9 +11,7 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
 
-from clover.data.batches import pinned
 from clover.data.order import Draw, Mixture, Order
 from clover.data.workers import Workers, num_cores_of_process
 from clover.errors import ConfigError, DataError
@@ -86,12 +84,12 @@ class Loader(Generic[ItemT, BatchT]):
             TrainingError: a worker process died; the sample it was reading is named.
         """
         steps = range(first_step, num_steps)
-        with self._made(iter(map(self.order.draw, steps))) as made:
+        with self._made(iter(steps)) as made:
             pool = ThreadPoolExecutor(1)
             waiting: deque[Future[BatchT]] = deque()
             try:
                 for _ in steps:
-                    waiting.append(pool.submit(self._next, made))
+                    waiting.append(pool.submit(next, made))
                     if len(waiting) > self.num_ahead:
                         yield self._taken(waiting)
                 while waiting:
@@ -100,13 +98,14 @@ class Loader(Generic[ItemT, BatchT]):
                 pool.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def _made(self, draws: Iterator[Draw]) -> Iterator[Iterator[BatchT]]:
+    def _made(self, steps: Iterator[int]) -> Iterator[Iterator[BatchT]]:
         """Batches made as they are asked for, or by workers."""
         num_workers = num_cores_of_process() if self.num_workers == -1 else self.num_workers
         if not num_workers:
-            yield map(self._make, draws)
+            yield map(self.batch, steps)
             return
-        workers = Workers(self._make, draws, num_workers=num_workers, num_ahead=self.num_ahead)
+        # what a worker is told must be short: one that waits to be heard does not listen
+        workers = Workers(self.batch, steps, num_workers=num_workers, num_ahead=self.num_ahead)
         try:
             yield iter(workers)
         finally:
@@ -121,10 +120,6 @@ class Loader(Generic[ItemT, BatchT]):
         except DataError as error:
             where = f"step {draw.step}" if self.num_ranks == 1 else f"step {draw.step}, process {self.rank}"
             raise DataError(f"{where}: {error}") from error
-
-    def _next(self, made: Iterator[BatchT]) -> BatchT:
-        batch = next(made)
-        return pinned(batch) if torch.cuda.is_available() else batch
 
     def _taken(self, waiting: deque[Future[BatchT]]) -> BatchT:
         batch = waiting.popleft().result()

@@ -17,8 +17,8 @@ from clover.training.checkpoint import KeepConfig
 from clover.training.compute import ComputeConfig
 from clover.training.health import HealthConfig
 from clover.training.optimizer import OptimizerConfig
-from clover.training.parallel import Parallel
 from clover.training.sinks import SinkName
+from clover.types import Parallel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +117,24 @@ class RunConfig:
 
 
 def deciding(settings: Any) -> Any:
-    """A run's config as plain values, less what may differ when it is resumed."""
+    """A run's config as plain values, less what may differ when it is resumed.
+
+    The number format stays; how a batch is cut goes, at any depth.
+    """
     plain = to_plain(settings)
-    if isinstance(plain, dict):
-        mine = {each.name for each in fields(RunConfig)} - {"seed"}
-        return {name: value for name, value in plain.items() if name not in mine}
-    return plain
+    if not isinstance(plain, dict):
+        return plain
+    mine = {each.name for each in fields(RunConfig)} - {"seed"}
+    kept = {name: value for name, value in plain.items() if name not in mine}
+    if "compute" in plain:
+        kept["precision"] = plain["compute"]["precision"]
+    return _whole_batches(kept)
+
+
+def _whole_batches(plain: Any) -> Any:
+    if not isinstance(plain, dict):
+        return plain
+    return {name: _whole_batches(value) for name, value in plain.items() if name != "micro_batch_size"}
 
 
 @dataclass(frozen=True, kw_only=True)

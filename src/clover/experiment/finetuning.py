@@ -128,6 +128,7 @@ class Finetuning:
                 best.consider(tuned, self.selection.score(tuned), self.stage.num_steps)
         merge_adapters(tuned.network)
         if self.selection is not None:
+            current().wait()  # the first may still be writing it
             _Best(self.folder).restore(tuned)
         with current().first_alone():
             if current().is_first:
@@ -143,7 +144,7 @@ class Finetuning:
 
         def evaluate(num_steps: int) -> dict[str, float]:
             tuned.network.eval()
-            value = score(tuned)
+            value = current().from_first(score(tuned) if current().is_first else None)
             best.consider(tuned, value, num_steps)
             tuned.network.train()
             return {"score": value}

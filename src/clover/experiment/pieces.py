@@ -37,8 +37,9 @@ from clover.training.health import Health
 from clover.training.logbook import Logbook, progress
 from clover.training.loop import Occasional, Training
 from clover.training.optimizer import Optimizer
-from clover.training.parallel import Parallel, caller_for
+from clover.training.parallel import caller_for
 from clover.training.records import RunRecord, checksums, data_fingerprint
+from clover.types import Parallel
 
 ItemT = TypeVar("ItemT")
 BatchT = TypeVar("BatchT")
@@ -122,6 +123,7 @@ def clip_reader(
             num_kept=data.num_kept_frames,
             size=size,
             strict=data.strict,
+            tries_again=current().is_first,  # the others come after it
             progress=report,
         )
     skipped = {item.video: item.reason for item in kept.skipped}

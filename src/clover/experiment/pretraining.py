@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from clover.data.order import Order
 from clover.data.shapes.corpus import read_labels
 from clover.distributed import current
 from clover.errors import CheckpointError, ConfigError
-from clover.experiment.configs import PretrainingExperiment, StageConfig
+from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding
 from clover.experiment.pieces import Stage, states_folder
 from clover.experiment.sources import open_pretraining_data
 from clover.modeling.initialise import initialise, new_model
@@ -28,9 +28,9 @@ from clover.pipeline import Clover, CloverConfig
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
-from clover.training.parallel import Parallel, gathered
+from clover.training.parallel import gathered
 from clover.training.records import RunRecord
-from clover.types import IGNORED
+from clover.types import IGNORED, Parallel
 
 
 def ramp(step: int, num_steps: int, shares: tuple[float, float]) -> float:
@@ -104,6 +104,11 @@ def pretraining_loss(
     )
 
 
+def _without_best(run: RunConfig) -> RunConfig:
+    """For stages that log other numbers than the one by which the best state is chosen."""
+    return replace(run, keep=replace(run.keep, best_by=""))
+
+
 class Pretraining:
     """A `PretrainingExperiment` built: data, tokenizer and network in place, ready to run."""
 
@@ -125,8 +130,17 @@ class Pretraining:
             title="pre-training",
             settings=experiment,
             stages={name: stage.num_steps for name, stage in self.stages.items() if stage.num_steps},
-            data=self.data.fingerprint,
+            data=lambda: self._settings["data"],
         )
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        """What decides the result: the config, the data, and the words of the tokenizer."""
+        return {
+            "experiment": deciding(self.experiment),
+            "vocabulary": self.tokenizer.fingerprint,
+            "data": dict(self.data.fingerprint()),
+        }
 
     def _stage_config(self, name: str) -> StageConfig:
         """A stage's settings, its length in steps.
@@ -254,9 +268,9 @@ class Pretraining:
         stage: Stage[Any, Any] = Stage(
             folder=self.folder / name,
             title=title,
-            settings=self.experiment,
+            settings=self._settings,
             config=config,
-            run_config=self.experiment,
+            run_config=self.experiment if name == "pretraining" else _without_best(self.experiment),
             module=module,
             items=self.data.samples,
             make_batch=make_batch,

@@ -11,6 +11,7 @@ from clover.experiment.configs import PretrainingDataConfig, PretrainingExperime
 from clover.modeling.sizes import base, small
 from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.pipeline import InputConfig
+from clover.training.compute import ComputeConfig
 from clover.training.optimizer import OptimizerConfig
 
 
@@ -75,6 +76,7 @@ def webvid_cc3m() -> PretrainingExperiment:
         training=StageConfig(
             num_epochs=40.0,
             batch_size=1024,
+            micro_batch_size=32,
             optimizer=OptimizerConfig(
                 learning_rate=5e-5,
                 weight_decay=0.005,
@@ -87,6 +89,7 @@ def webvid_cc3m() -> PretrainingExperiment:
             ),
         ),
         num_workers=-1,
+        compute=ComputeConfig(precision="bfloat16"),
     )
 
 
@@ -95,7 +98,8 @@ def base_size() -> PretrainingExperiment:
     return PretrainingExperiment(
         data=PretrainingDataConfig(num_kept_frames=0, vocabulary_size=30_522),
         model=base(),
-        training=StageConfig(num_steps=100_000, batch_size=1024),
+        training=StageConfig(num_steps=100_000, batch_size=1024, micro_batch_size=32),
+        compute=ComputeConfig(precision="bfloat16"),
     )
 
 

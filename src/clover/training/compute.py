@@ -41,7 +41,7 @@ _NUM_VARIANTS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """Device, number format, and what is traded for speed and memory; none of it changes what is computed."""
+    """Device, number format, and what is traded for speed and memory; all but the format may change on resume."""
 
     device: str = "auto"
     """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1. Of several
