@@ -87,7 +87,9 @@ def rows(folder):
 
 def test_the_recipe_has_the_published_numbers():
     recipe = RECIPES["webvid_cc3m"]()
-    assert recipe.training == StageConfig(num_epochs=40.0, batch_size=1024, optimizer=OptimizerConfig())
+    assert recipe.training == StageConfig(
+        num_epochs=40.0, batch_size=1024, micro_batch_size=32, optimizer=OptimizerConfig()
+    )
     optimizer = recipe.training.optimizer
     assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.betas) == (5e-5, 0.005, (0.9, 0.98))
     assert (optimizer.warmup_share, optimizer.warmup_start, optimizer.final_factor) == (0.1, 1e-3, 1e-3)

@@ -37,7 +37,7 @@ class PlanOptions:
     batch_size: int | None = None
     """Samples of a step on all devices; the recipe's if not given."""
     micro_batch_size: int = 0
-    """Samples that go through the network together on one device; 0: the recipe's, or the largest that fits."""
+    """Samples that go through the network together on one device; 0: the largest that fits."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """Whole weights on every device (ddp), or weights, gradients and optimiser states shared out (fsdp)."""
     precision: Literal["recipe", "bfloat16", "float32"] = "recipe"
@@ -128,7 +128,7 @@ def setting_of(options: PlanOptions) -> Setting:
         ),
         workload=workload,
         batch_size=batch_size,
-        micro_batch_size=options.micro_batch_size or min(recipe.training.micro_batch_size, batch_size // num_devices),
+        micro_batch_size=options.micro_batch_size,
         num_devices=num_devices,
         device=device,
         parallel=options.parallel,
