@@ -35,12 +35,18 @@ class Moment:
         start_seconds: Where the window begins.
         end_seconds: Where it ends.
         signature: State of the file when it was indexed, to notice changes.
+        tags: What whoever indexed it called it.
+        modified: When the file was last changed, in seconds since 1970.
+        video_seconds: Length of the whole video.
     """
 
     video: str
     start_seconds: float
     end_seconds: float
     signature: str
+    tags: tuple[str, ...] = ()
+    modified: float = 0.0
+    video_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +129,8 @@ class ExactIndex:
             raise LibraryError(
                 f"{self.folder} is damaged: its files do not belong together; index again in another folder"
             )
-        self.moments = [Moment(**json.loads(line)) for line in content.decode().splitlines()]
+        rows = [json.loads(line) for line in content.decode().splitlines()]
+        self.moments = [Moment(**{**row, "tags": tuple(row.get("tags", ()))}) for row in rows]
 
     def _paths(self, generation: int) -> tuple[Path, Path]:
         return (
@@ -163,6 +170,18 @@ class ExactIndex:
         self._saved, self._added = np.zeros((0, self.width), dtype=np.float32), [vectors]
         self.moments = [moment for moment, kept in zip(self.moments, keep, strict=True) if kept]
         return int((~keep).sum())
+
+    def vectors_of(self, moments: Sequence[Moment]) -> Float32[np.ndarray, "n d"]:
+        """Their normalised vectors, in the order given.
+
+        Raises:
+            LibraryError: a moment is not in the library.
+        """
+        places = {moment: row for row, moment in enumerate(self.moments)}
+        missing = next((moment for moment in moments if moment not in places), None)
+        if missing is not None:
+            raise LibraryError(f"{missing.video} at {missing.start_seconds} s is not in {self.folder}")
+        return self._vectors()[[places[moment] for moment in moments]]
 
     def _vectors(self) -> Float32[np.ndarray, "n d"]:
         if self._added:
