@@ -30,7 +30,7 @@ from clover.recipes.pretrain import shapes
 from clover.report.page import DemoReport, FoundMoment, ShownQuestion, ShownSearch, write_report
 from clover.report.pictures import film_strip, loss_curves, read_log
 from clover.search.engine import WindowConfig, index_videos, open_library, search
-from clover.search.index import ExactIndex
+from clover.search.index import Index
 from clover.training.logbook import progress
 from clover.types import OpenEnded, Pair
 
@@ -172,7 +172,7 @@ def _spread(items: Sequence[ItemT], count: int) -> list[ItemT]:
     return [items[place] for place in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
-def _index(folder: Path, clover: Clover, videos: list[Path], quiet: bool) -> ExactIndex:
+def _index(folder: Path, clover: Clover, videos: list[Path], quiet: bool) -> Index:
     windows = WindowConfig()
     path = folder / "library"
     if (path / "library.json").is_file():  # of an earlier demo: `run_demo` refuses anything else
@@ -183,7 +183,7 @@ def _index(folder: Path, clover: Clover, videos: list[Path], quiet: bool) -> Exa
     return library
 
 
-def _show_search(library: ExactIndex, clover: Clover, pair: Pair, say: Say) -> ShownSearch:
+def _show_search(library: Index, clover: Clover, pair: Pair, say: Say) -> ShownSearch:
     hits = search(library, clover, pair.text, len(library))
     right = str(pair.video.resolve())
     order = list(dict.fromkeys(hit.moment.video for hit in hits))

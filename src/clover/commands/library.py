@@ -18,7 +18,7 @@ from clover.errors import CheckpointError, ConfigError, LibraryError
 from clover.files import check_writable
 from clover.pipeline import Clover
 from clover.search.engine import WindowConfig, gone_videos, index_videos, open_library, prune, search
-from clover.search.index import ExactIndex
+from clover.search.index import is_remote, open_index
 from clover.training.logbook import progress
 
 
@@ -31,7 +31,7 @@ class IndexOptions:
     checkpoint: str
     """Checkpoint folder."""
     out: str
-    """Folder of the library."""
+    """Folder of the library, or milvus://HOST:PORT/NAME."""
     windows: tyro.conf.OmitArgPrefixes[WindowConfig] = WindowConfig()
     """How videos are cut into moments."""
     prune: bool = False
@@ -48,10 +48,11 @@ def index(arguments: Sequence[str]) -> None:
     videos = find_media([Path(name) for name in options.videos])
     if not videos:
         raise ConfigError(f"there are no videos or images in {', '.join(options.videos)}")
-    check_writable(Path(options.out))
+    if not is_remote(options.out):
+        check_writable(Path(options.out))
     clover = Clover.from_pretrained(options.checkpoint)
     checkpoint = str(Path(options.checkpoint).resolve())
-    library = open_library(Path(options.out), clover, options.windows, checkpoint=checkpoint)
+    library = open_library(options.out, clover, options.windows, checkpoint=checkpoint)
     with progress("indexing") as report:
         done = index_videos(library, clover, videos, options.windows, strict=options.strict, progress=report)
     print(f"{len(done.added)} added, {len(done.unchanged)} unchanged; {done.num_moments} moments in {options.out}")
@@ -70,7 +71,7 @@ class SearchOptions:
     """Find moments of a library by a sentence."""
 
     library: tyro.conf.Positional[str]
-    """Folder of the library."""
+    """Folder of the library, or milvus://HOST:PORT/NAME."""
     query: tyro.conf.Positional[str]
     """What to look for."""
     num_results: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
@@ -88,17 +89,16 @@ def search_library(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{options.num_results} results are no results; ask for at least 1")
     if not options.query.strip():
         raise ConfigError("the query is blank; say what to look for")
-    folder = Path(options.library)
-    checkpoint = options.checkpoint or str(ExactIndex.open(folder).details.get("checkpoint", ""))
+    checkpoint = options.checkpoint or str(open_index(options.library).details.get("checkpoint", ""))
     if not checkpoint:
-        raise LibraryError(f"{folder} does not say which checkpoint made it; name it with --checkpoint")
+        raise LibraryError(f"{options.library} does not say which checkpoint made it; name it with --checkpoint")
     try:
         clover = Clover.from_pretrained(checkpoint)
     except CheckpointError as error:
         hint = "" if options.checkpoint else "; the library was made with it: name its new place with --checkpoint"
         raise CheckpointError(f"{error}{hint}") from error
     _note_cut(clover, options.query)
-    library = open_library(folder, clover)
+    library = open_library(options.library, clover)
     hits = search(library, clover, options.query, options.num_results)
     rows = [
         {

@@ -12,7 +12,7 @@ from clover.data.transforms import test_clip
 from clover.data.video import OpenVideo, probe
 from clover.errors import LibraryError, MediaError
 from clover.pipeline import Clover
-from clover.search.index import ExactIndex, Hit, Moment
+from clover.search.index import Hit, Index, Moment, create_index, is_library, open_index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +60,12 @@ def signature(path: Path) -> str:
 
 
 def open_library(
-    folder: Path, clover: Clover, windows: WindowConfig | None = None, *, checkpoint: str = ""
-) -> ExactIndex:
+    place: str | Path, clover: Clover, windows: WindowConfig | None = None, *, checkpoint: str = ""
+) -> Index:
     """Open a library for a model; with ``windows``, make it where there is none.
 
     Args:
-        folder: Where the library is.
+        place: Where the library is: a folder, or ``milvus://host:port/name``.
         clover: The model that makes and asks it.
         windows: How videos are cut, remembered in a new library.
         checkpoint: Where the model is, remembered in a new library.
@@ -73,23 +73,19 @@ def open_library(
     Raises:
         LibraryError: it is missing, broken, or made by another model.
     """
-    if windows is not None and not (folder / "library.json").exists():
+    if windows is not None and not is_library(place):
         details = {
             "window_seconds": windows.length_seconds,
             "stride_seconds": windows.stride_seconds,
             "checkpoint": checkpoint,
         }
-        return ExactIndex.create(
-            folder,
-            width=clover.config.model.embedding_width,
-            fingerprint=clover.fingerprint,
-            details=details,
-        )
-    return ExactIndex.open(folder, fingerprint=clover.fingerprint)
+        width = clover.config.model.embedding_width
+        return create_index(place, width=width, fingerprint=clover.fingerprint, details=details)
+    return open_index(place, fingerprint=clover.fingerprint)
 
 
 def index_videos(
-    index: ExactIndex,
+    index: Index,
     clover: Clover,
     videos: Sequence[Path],
     windows: WindowConfig,
@@ -112,9 +108,9 @@ def index_videos(
 class _Indexing:
     """One call of `index_videos`."""
 
-    def __init__(self, index: ExactIndex, clover: Clover, windows: WindowConfig, *, strict: bool) -> None:
+    def __init__(self, index: Index, clover: Clover, windows: WindowConfig, *, strict: bool) -> None:
         self.index, self.clover, self.windows, self.strict = index, clover, windows, strict
-        self.known = {moment.video: moment.signature for moment in index.moments}
+        self.known = {record.video: record.signature for record in index.video_records()}
         self.report = IndexingReport(added=[], unchanged=[], skipped={}, damaged={}, num_moments=0)
 
     def run(
@@ -154,12 +150,12 @@ class _Indexing:
         self.known[name] = stamp
 
 
-def gone_videos(index: ExactIndex) -> list[str]:
+def gone_videos(index: Index) -> list[str]:
     """Videos of a library whose files are no longer where they were."""
     return [video for video in index.videos() if not Path(video).exists()]
 
 
-def prune(index: ExactIndex) -> list[str]:
+def prune(index: Index) -> list[str]:
     """Take the videos out whose files are gone, and save; returns them.
 
     Raises:
@@ -174,13 +170,13 @@ def prune(index: ExactIndex) -> list[str]:
     return gone
 
 
-def _check_windows(index: ExactIndex, windows: WindowConfig) -> None:
+def _check_windows(index: Index, windows: WindowConfig) -> None:
     """Moments of different lengths would not compete fairly."""
     asked = {"window_seconds": windows.length_seconds, "stride_seconds": windows.stride_seconds}
     there = {name: index.details.get(name) for name in asked}
     if len(index) and there != asked:
         raise LibraryError(
-            f"{index.folder} is cut into windows of {there['window_seconds']} s every {there['stride_seconds']} s; "
+            f"{index.place} is cut into windows of {there['window_seconds']} s every {there['stride_seconds']} s; "
             "extend it with the same windows, or make another library"
         )
 
@@ -218,7 +214,7 @@ def embed_moments(
     return made, problem
 
 
-def search(index: ExactIndex, clover: Clover, query: str, num_results: int) -> list[Hit]:
+def search(index: Index, clover: Clover, query: str, num_results: int) -> list[Hit]:
     """The best moments for a sentence, best first; of overlapping moments of a video only the best is kept.
 
     Raises:
