@@ -30,7 +30,7 @@ from clover.recipes.pretrain import shapes
 from clover.report.page import DemoReport, FoundMoment, ShownQuestion, ShownSearch, write_report
 from clover.report.pictures import film_strip, loss_curves, read_log
 from clover.search.engine import open_library, search
-from clover.search.index import ExactIndex
+from clover.search.index import Index
 from clover.search.indexing import index_videos
 from clover.search.windows import WindowConfig
 from clover.training.logbook import progress
@@ -174,7 +174,7 @@ def _spread(items: Sequence[ItemT], count: int) -> list[ItemT]:
     return [items[place] for place in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
-def _index(folder: Path, clover: Clover, videos: list[Path], quiet: bool) -> ExactIndex:
+def _index(folder: Path, clover: Clover, videos: list[Path], quiet: bool) -> Index:
     windows = WindowConfig()
     path = folder / "library"
     if (path / "library.json").is_file():  # of an earlier demo: `run_demo` refuses anything else
@@ -185,7 +185,7 @@ def _index(folder: Path, clover: Clover, videos: list[Path], quiet: bool) -> Exa
     return library
 
 
-def _show_search(library: ExactIndex, clover: Clover, pair: Pair, say: Say) -> ShownSearch:
+def _show_search(library: Index, clover: Clover, pair: Pair, say: Say) -> ShownSearch:
     spans = search(library, clover, pair.text, len(library))
     right = str(pair.video.resolve())
     order = list(dict.fromkeys(span.video for span in spans))

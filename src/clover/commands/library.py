@@ -16,6 +16,7 @@ from clover.errors import ConfigError, LibraryError
 from clover.files import check_writable
 from clover.pipeline import Clover
 from clover.search.engine import gone_videos, open_library, prune
+from clover.search.index import is_remote
 from clover.search.indexing import in_part, index_videos
 from clover.search.joining import join_libraries, part_folder
 from clover.search.windows import WindowConfig
@@ -31,14 +32,14 @@ class IndexOptions:
     checkpoint: str
     """Checkpoint folder."""
     out: str
-    """Folder of the library."""
+    """Folder of the library, or milvus://HOST:PORT/NAME."""
     windows: tyro.conf.OmitArgPrefixes[WindowConfig] = WindowConfig()
     """How videos are cut into moments."""
     tags: tuple[str, ...] = ()
     """Words to file the videos under."""
     part: str = ""
-    """i/n takes part i of n of the videos, from 0/n to n-1/n, into a library of its own beside --out: for a job on each
-    of several machines. clover join puts them together. Everything when empty."""
+    """i/n takes part i of n of the videos, from 0/n to n-1/n, for a job on each of several machines: into a folder of
+    its own beside --out, for clover join to put together. Everything when empty."""
     prune: bool = False
     """Take videos out of the library whose files are gone."""
     strict: bool = False
@@ -53,12 +54,13 @@ def index(arguments: Sequence[str]) -> None:
     videos = find_media([Path(name) for name in options.videos])
     if not videos:
         raise ConfigError(f"there are no videos or images in {', '.join(options.videos)}")
-    out = Path(options.out)
+    out = options.out
     if options.part:
         part = Part.parse(options.part)
-        out = part_folder(out, part.index, part.count)
         videos = [video for video in videos if in_part(video, part.index, part.count)]
-    check_writable(out)
+        out = out if is_remote(out) else str(part_folder(Path(out), part.index, part.count))
+    if not is_remote(out):
+        check_writable(Path(out))
     clover = Clover.from_pretrained(options.checkpoint)
     checkpoint = str(Path(options.checkpoint).resolve())
     library = open_library(out, clover, options.windows, checkpoint=checkpoint)
@@ -84,13 +86,13 @@ class JoinOptions:
     libraries: tyro.conf.Positional[tuple[str, ...]]
     """Folders of the libraries; they stay as they are."""
     out: str
-    """Folder of the library that gets their moments: a new one, or one that is extended."""
+    """The library that gets their moments, new or there already: a folder, or milvus://HOST:PORT/NAME."""
 
 
 def join(arguments: Sequence[str]) -> None:
     """Run `clover join`."""
     options = parse(JoinOptions, arguments, command="join")
-    out = Path(options.out)
-    check_writable(out)
-    joined = join_libraries([Path(name) for name in options.libraries], out)
-    print(f"{len(joined)} moments of {len(joined.videos())} videos in {out}")
+    if not is_remote(options.out):
+        check_writable(Path(options.out))
+    joined = join_libraries(options.libraries, options.out)
+    print(f"{len(joined)} moments of {len(joined.videos())} videos in {options.out}")

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -15,7 +14,7 @@ from clover.commands.options import parse
 from clover.errors import CheckpointError, ConfigError, LibraryError
 from clover.pipeline import Clover
 from clover.search.engine import SearchConfig, open_library, search
-from clover.search.index import ExactIndex
+from clover.search.index import Index, open_index
 from clover.search.spans import Span
 
 
@@ -24,7 +23,7 @@ class SearchOptions:
     """Find moments of a library by a sentence."""
 
     library: tyro.conf.Positional[str]
-    """Folder of the library."""
+    """Folder of the library, or milvus://HOST:PORT/NAME."""
     query: tyro.conf.Positional[str]
     """What to look for."""
     num_results: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
@@ -44,7 +43,7 @@ def search_library(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{options.num_results} results are no results; ask for at least 1")
     if not options.query.strip():
         raise ConfigError("the query is blank; say what to look for")
-    clover, library = open_with_model(Path(options.library), options.checkpoint)
+    clover, library = open_with_model(options.library, options.checkpoint)
     note_unread(clover, options.query)
     spans = search(library, clover, options.query, options.num_results, options.results)
     rows = [span_row(span) for span in spans]
@@ -66,22 +65,22 @@ def span_row(span: Span) -> dict[str, Any]:
     }
 
 
-def open_with_model(folder: Path, checkpoint: str) -> tuple[Clover, ExactIndex]:
+def open_with_model(place: str, checkpoint: str) -> tuple[Clover, Index]:
     """A library and the model that made it, from ``checkpoint`` or, if that is empty, from where the library says.
 
     Raises:
         LibraryError: the library is missing or broken, or does not say which model made it.
         CheckpointError: the model is not there.
     """
-    place = checkpoint or str(ExactIndex.open(folder).details.get("checkpoint", ""))
-    if not place:
-        raise LibraryError(f"{folder} does not say which checkpoint made it; name it with --checkpoint")
+    model = checkpoint or str(open_index(place).details.get("checkpoint", ""))
+    if not model:
+        raise LibraryError(f"{place} does not say which checkpoint made it; name it with --checkpoint")
     try:
-        clover = Clover.from_pretrained(place)
+        clover = Clover.from_pretrained(model)
     except CheckpointError as error:
         hint = "" if checkpoint else "; the library was made with it: name its new place with --checkpoint"
         raise CheckpointError(f"{error}{hint}") from error
-    return clover, open_library(folder, clover)
+    return clover, open_library(place, clover)
 
 
 def note_unread(clover: Clover, text: str) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from clover.errors import ConfigError
 from clover.pipeline import Clover
-from clover.search.index import ExactIndex, Hit
+from clover.search.index import Hit, Index, create_index, is_library, open_index
 from clover.search.spans import Span, best_of_each_video, merge_windows
 from clover.search.windows import WindowConfig
 
@@ -38,12 +38,12 @@ DEFAULT_SEARCH = SearchConfig()
 
 
 def open_library(
-    folder: Path, clover: Clover, windows: WindowConfig | None = None, *, checkpoint: str = ""
-) -> ExactIndex:
+    place: str | Path, clover: Clover, windows: WindowConfig | None = None, *, checkpoint: str = ""
+) -> Index:
     """Open a library for a model; with ``windows``, make it where there is none.
 
     Args:
-        folder: Where the library is.
+        place: Where the library is: a folder, or ``milvus://host:port/name``.
         clover: The model that makes and asks it.
         windows: How videos are cut, remembered in a new library.
         checkpoint: Where the model is, remembered in a new library.
@@ -51,23 +51,19 @@ def open_library(
     Raises:
         LibraryError: it is missing, broken, or made by another model.
     """
-    if windows is not None and not (folder / "library.json").exists():
+    if windows is not None and not is_library(place):
+        width = clover.config.model.embedding_width
         details = {**windows.as_details(), "checkpoint": checkpoint}
-        return ExactIndex.create(
-            folder,
-            width=clover.config.model.embedding_width,
-            fingerprint=clover.fingerprint,
-            details=details,
-        )
-    return ExactIndex.open(folder, fingerprint=clover.fingerprint)
+        return create_index(place, width=width, fingerprint=clover.fingerprint, details=details)
+    return open_index(place, fingerprint=clover.fingerprint)
 
 
-def gone_videos(index: ExactIndex) -> list[str]:
+def gone_videos(index: Index) -> list[str]:
     """Videos of a library whose files are no longer where they were."""
     return [video for video in index.videos() if not Path(video).exists()]
 
 
-def prune(index: ExactIndex) -> list[str]:
+def prune(index: Index) -> list[str]:
     """Take the videos out whose files are gone, and save; returns them.
 
     Raises:
@@ -83,7 +79,7 @@ def prune(index: ExactIndex) -> list[str]:
 
 
 def search(
-    index: ExactIndex, clover: Clover, query: str, num_results: int, config: SearchConfig = DEFAULT_SEARCH
+    index: Index, clover: Clover, query: str, num_results: int, config: SearchConfig = DEFAULT_SEARCH
 ) -> list[Span]:
     """The best spans for a sentence, best first; spans of a video do not overlap.
 
@@ -94,9 +90,7 @@ def search(
     return nearest_spans(index, vector, num_results, config)
 
 
-def nearest_spans(
-    index: ExactIndex, vector: Float[np.ndarray, " d"], num_results: int, config: SearchConfig
-) -> list[Span]:
+def nearest_spans(index: Index, vector: Float[np.ndarray, " d"], num_results: int, config: SearchConfig) -> list[Span]:
     """The best spans for a normalised vector, best first."""
     wanted = max(_FEWEST_WINDOWS, 4 * num_results)
     while True:

@@ -15,7 +15,7 @@ from clover.data.shots import find_cuts
 from clover.data.video import OpenVideo, probe
 from clover.errors import LibraryError, MediaError
 from clover.pipeline import Clover
-from clover.search.index import ExactIndex, Moment
+from clover.search.index import Index, Moment
 from clover.search.stopping import StopsBetween
 from clover.search.windows import Interval, WindowConfig
 from clover.types import Frames
@@ -70,7 +70,7 @@ def in_part(video: Path, index: int, count: int) -> bool:
 
 
 def index_videos(
-    index: ExactIndex,
+    index: Index,
     clover: Clover,
     videos: Sequence[Path],
     windows: WindowConfig,
@@ -111,7 +111,7 @@ class _Indexing:
 
     def __init__(
         self,
-        index: ExactIndex,
+        index: Index,
         clover: Clover,
         windows: WindowConfig,
         tags: tuple[str, ...],
@@ -121,7 +121,7 @@ class _Indexing:
     ) -> None:
         self.index, self.clover, self.windows, self.tags = index, clover, windows, tags
         self.strict, self.stops = strict, stops
-        self.known = {moment.video: moment.signature for moment in index.moments}
+        self.known = {record.video: record.signature for record in index.video_records()}
         self.unfinished: dict[str, int] = index.details.setdefault(UNFINISHED, {})
         self.report = IndexingReport(added=[], unchanged=[], skipped={}, damaged={}, num_moments=0)
         self.is_changed, self.was_there = False, bool(self.known)
@@ -230,12 +230,12 @@ class _Indexing:
         ]
 
 
-def _check_windows(index: ExactIndex, windows: WindowConfig) -> None:
+def _check_windows(index: Index, windows: WindowConfig) -> None:
     """Moments of different lengths would not compete fairly."""
     there = WindowConfig.from_details(index.details)
     if len(index) and there.as_details() != windows.as_details():
         raise LibraryError(
-            f"{index.folder} is cut into {there}; extend it with the same windows, or make another library"
+            f"{index.place} is cut into {there}; extend it with the same windows, or make another library"
         )
 
 

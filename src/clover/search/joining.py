@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clover.errors import LibraryError
-from clover.search.index import ExactIndex
+from clover.search.index import Index, create_index, is_library, open_index
 from clover.search.indexing import UNFINISHED
 from clover.search.windows import WindowConfig
 
@@ -19,7 +19,7 @@ def part_folder(out: Path, index: int, count: int) -> Path:
     return out.with_name(f"{out.name}-part-{index:0{digits}d}-of-{count}")
 
 
-def join_libraries(parts: Sequence[Path], out: Path) -> ExactIndex:
+def join_libraries(parts: Sequence[str | Path], out: str | Path) -> Index:
     """Add the moments of several libraries to one, new or there already, in one transaction.
 
     Args:
@@ -30,41 +30,41 @@ def join_libraries(parts: Sequence[Path], out: Path) -> ExactIndex:
         LibraryError: one is missing or broken, was made by another model, cut in another way, or is not finished.
         WriteError: ``out`` cannot be written; it is then as it was.
     """
-    opened = [ExactIndex.open(part) for part in parts]
+    opened = [open_index(part) for part in parts]
     if not opened:
         raise LibraryError("there is nothing to join; name the libraries")
     first = opened[0]
-    if (out / "library.json").exists():
-        joined = ExactIndex.open(out, fingerprint=first.fingerprint)
+    if is_library(out):
+        joined = open_index(out, fingerprint=first.fingerprint)
     else:
-        joined = ExactIndex.create(out, width=first.width, fingerprint=first.fingerprint, details=dict(first.details))
+        joined = create_index(out, width=first.width, fingerprint=first.fingerprint, details=dict(first.details))
     windows = WindowConfig.from_details(joined.details)
     for part in opened:
         _check(part, joined, windows)
     with joined.locked():
         for part in opened:
-            for video in set(part.videos()) & set(joined.videos()):
-                joined.remove(video)
-            for start in range(0, len(part), _AT_ONCE):
-                moments = part.moments[start : start + _AT_ONCE]
-                joined.add(moments, part.vectors_of(moments))
+            joined.remove_all(set(part.videos()) & set(joined.videos()))
+            moments = part.moments
+            for start in range(0, len(moments), _AT_ONCE):
+                some = moments[start : start + _AT_ONCE]
+                joined.add(some, part.vectors_of(some))
         joined.save()
     return joined
 
 
-def _check(part: ExactIndex, joined: ExactIndex, windows: WindowConfig) -> None:
+def _check(part: Index, joined: Index, windows: WindowConfig) -> None:
     if part.fingerprint != joined.fingerprint:
         raise LibraryError(
-            f"{part.folder} was made by model {part.fingerprint}, {joined.folder} by {joined.fingerprint}: "
+            f"{part.place} was made by model {part.fingerprint}, {joined.place} by {joined.fingerprint}: "
             "their vectors cannot be compared; join libraries of one model"
         )
     there = WindowConfig.from_details(part.details)
     if there.as_details() != windows.as_details():
         raise LibraryError(
-            f"{part.folder} is cut into {there}, {joined.folder} into {windows}; join libraries of one cut"
+            f"{part.place} is cut into {there}, {joined.place} into {windows}; join libraries of one cut"
         )
     if unfinished := part.details.get(UNFINISHED):
         raise LibraryError(
-            f"{part.folder} is not finished: {len(unfinished)} videos are half indexed "
+            f"{part.place} is not finished: {len(unfinished)} videos are half indexed "
             f"(first: {next(iter(unfinished))}); run its clover index again"
         )
