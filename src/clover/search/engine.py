@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from clover.errors import ConfigError
 from clover.pipeline import Clover
-from clover.search.index import Hit, Index, create_index, is_library, open_index
+from clover.search.confidence import calibration_of
+from clover.search.index import Filter, Hit, Index, create_index, is_library, open_index
 from clover.search.spans import Span, best_of_each_video, merge_windows
 from clover.search.windows import WindowConfig
 
@@ -28,10 +29,14 @@ class SearchConfig:
     """Neighbouring windows are part of a result if they score at most this much less than its best one."""
     by_video: bool = False
     """Give one result per video, its best span, in place of all spans."""
+    min_confidence: float = 0.0
+    """Leave out results of less confidence; 0.95 keeps what 95 in 100 meaningless queries do not reach."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.merge_drop <= 2:
             raise ConfigError(f"merge_drop is {self.merge_drop}; use 0 (merge nothing but equals) to 2")
+        if not 0 <= self.min_confidence < 1:
+            raise ConfigError(f"min_confidence is {self.min_confidence}; use 0 (keep all) to 0.99")
 
 
 DEFAULT_SEARCH = SearchConfig()
@@ -79,27 +84,52 @@ def prune(index: Index) -> list[str]:
 
 
 def search(
-    index: Index, clover: Clover, query: str, num_results: int, config: SearchConfig = DEFAULT_SEARCH
+    index: Index,
+    clover: Clover,
+    query: str,
+    num_results: int,
+    config: SearchConfig = DEFAULT_SEARCH,
+    *,
+    where: Filter | None = None,
 ) -> list[Span]:
-    """The best spans for a sentence, best first; spans of a video do not overlap.
+    """The best spans for a sentence, best first, with their confidence; spans of a video do not overlap.
+
+    Args:
+        index: The library.
+        clover: The model that made it.
+        query: The sentence.
+        num_results: Most spans.
+        config: What counts as a result.
+        where: Which videos are looked at.
 
     Raises:
         TextError: the sentence is empty.
     """
+    if not len(index):
+        return []
     vector = clover.encode_text(query).cpu().numpy()
-    return nearest_spans(index, vector, num_results, config)
+    calibration = calibration_of(index, clover)
+    spans = nearest_spans(index, vector, num_results, config, where)
+    sure = [replace(span, confidence=calibration.confidence(span.score)) for span in spans]
+    return [span for span in sure if span.confidence is None or span.confidence >= config.min_confidence]
 
 
-def nearest_spans(index: Index, vector: Float[np.ndarray, " d"], num_results: int, config: SearchConfig) -> list[Span]:
-    """The best spans for a normalised vector, best first."""
+def nearest_spans(
+    index: Index,
+    vector: Float[np.ndarray, " d"],
+    num_results: int,
+    config: SearchConfig = DEFAULT_SEARCH,
+    where: Filter | None = None,
+) -> list[Span]:
+    """The best spans for a normalised vector, best first, without confidence."""
     wanted = max(_FEWEST_WINDOWS, 4 * num_results)
     while True:
         wanted = min(len(index), wanted)
-        hits = index.nearest(vector, wanted)[0] if wanted else []
+        hits = index.nearest(vector, wanted, where)[0] if wanted else []
         spans = merge_windows(hits, drop=config.merge_drop)
         if config.by_video:
             spans = best_of_each_video(spans)
-        if wanted == len(index) or _is_whole(hits, spans, num_results, config.merge_drop):
+        if len(hits) < wanted or wanted == len(index) or _is_whole(hits, spans, num_results, config.merge_drop):
             return spans[:num_results]
         wanted *= 4
 

@@ -15,6 +15,7 @@ from clover.data.shots import find_cuts
 from clover.data.video import OpenVideo, probe
 from clover.errors import LibraryError, MediaError
 from clover.pipeline import Clover
+from clover.search.confidence import calibrate
 from clover.search.index import Index, Moment
 from clover.search.stopping import StopsBetween
 from clover.search.windows import Interval, WindowConfig
@@ -141,6 +142,8 @@ class _Indexing:
                 done_bytes += size
                 if progress is not None:
                     progress(number + 1, len(videos), done_bytes / total if done_bytes else 1.0)
+            if self.is_changed and len(self.index):
+                calibrate(self.index, self.clover)
         finally:
             self._save()
         return replace(self.report, num_moments=len(self.index))

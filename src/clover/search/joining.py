@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clover.errors import LibraryError
+from clover.search.confidence import join_null_scores
 from clover.search.index import Index, create_index, is_library, open_index
 from clover.search.indexing import UNFINISHED
 from clover.search.windows import WindowConfig
@@ -34,7 +35,8 @@ def join_libraries(parts: Sequence[str | Path], out: str | Path) -> Index:
     if not opened:
         raise LibraryError("there is nothing to join; name the libraries")
     first = opened[0]
-    if is_library(out):
+    was_there = is_library(out)
+    if was_there:
         joined = open_index(out, fingerprint=first.fingerprint)
     else:
         joined = create_index(out, width=first.width, fingerprint=first.fingerprint, details=dict(first.details))
@@ -48,6 +50,7 @@ def join_libraries(parts: Sequence[str | Path], out: str | Path) -> Index:
             for start in range(0, len(moments), _AT_ONCE):
                 some = moments[start : start + _AT_ONCE]
                 joined.add(some, part.vectors_of(some))
+        join_null_scores([*([joined] if was_there else []), *opened], joined)
         joined.save()
     return joined
 
