@@ -81,8 +81,9 @@ def asked_about(question: str) -> str:
 
     Where nothing would be left, and in other languages, it is the question itself.
     """
-    rest = _ASKING_WORDS.sub("", question).strip(" ?.!\n\t")
-    return rest if len(rest.split()) > 1 else question
+    rest, num_found = _ASKING_WORDS.subn("", question)
+    rest = rest.strip(" ?.!\n\t")
+    return rest if num_found and len(rest.split()) > 1 else question
 
 
 def ask_library(
