@@ -4,8 +4,8 @@ Libraries of the demo's validation and test videos are asked three kinds of quer
 what is there (each video's first caption), what is far from everything there (people, animals, kitchens), and what is
 nearly there (the caption, with all videos left out that show one of its objects, such as any green triangle). A query
 counts as answered by "nothing matches" when its best result stays below the confidence. Positives of precision and
-recall are queries about absent things. `ratio`: at a confidence of 0.95 on the test split, how many times likelier a far
-query is answered so than one about what is there.
+recall are queries about absent things. `ratio`: at a confidence of 0.95 on the test split, how many times likelier a
+far query is answered so than one about what is there.
 
     python benchmarks/nothing_matches.py --demo demo [--save]
 """
@@ -28,7 +28,7 @@ from clover.types import Pair
 from common import arguments, device_name, finish
 
 CONFIDENCES = (0.5, 0.8, 0.9, 0.95, 0.98)
-WHO = [
+WHO = (
     "a man",
     "a woman",
     "two children",
@@ -37,10 +37,10 @@ WHO = [
     "a chef",
     "a singer",
     "football players",
-    "an old lady",
     "a horse",
-]
-WHAT = [
+    "a crowd",
+)
+WHAT = (
     "is cooking pasta in a kitchen",
     "plays the guitar on stage",
     "runs across a field",
@@ -55,7 +55,7 @@ WHAT = [
     "dances at a wedding",
     "cuts a tomato into slices",
     "scores a goal",
-]
+)
 
 
 def best_scores(clover: Clover, texts: Sequence[str], vectors: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Re-ranking by the fusion encoder: recall before and after, several rules, and what a query costs.
 
-Queries are the first captions of the demo's validation and test videos, the gallery the videos of the same split, whole.
-A rule adds a weighted similarity of the fusion to that of the embeddings; it is chosen by recall at 1 on the validation
-split, ties by recall at 10, and reported on the test split. `ratio` is the time of a query without re-ranking over that
-with it, so below 1.
+Queries are the first captions of the demo's validation and test videos, the gallery the videos of the same split,
+whole. A rule adds a weighted similarity of the fusion to that of the embeddings; it is chosen by recall at 1 on the
+validation split, ties by recall at 10, and reported on the test split. `ratio` is the time of a query without
+re-ranking over that with it, so below 1.
 
     python benchmarks/reranking.py --demo demo [--save]
 """
