@@ -82,7 +82,7 @@ class _QuerySet:
         self.own = [-1] * len(queries) if own is None else own.tolist()
         found = vectors.nearest(queries, NUM_RESULTS + 1).rows
         self.truth = [self._first(rows, itself) for rows, itself in zip(found, self.own, strict=True)]
-        self.proposed: list[Int64[np.ndarray, " r"]] = []
+        self.proposed: list[np.ndarray] = []
 
     def _first(self, rows: Int64[np.ndarray, " k"], itself: int) -> Int64[np.ndarray, " first"]:
         return rows[rows != itself][:NUM_RESULTS]
@@ -103,7 +103,7 @@ class _QuerySet:
             found.append(self._first(rows, itself))
         return self._share(found)
 
-    def _share(self, found: list[Int64[np.ndarray, " k"]]) -> float:
+    def _share(self, found: list[np.ndarray]) -> float:
         hits = sum(np.isin(right, rows).sum() for right, rows in zip(self.truth, found, strict=True))
         return float(hits / sum(map(len, self.truth)))
 

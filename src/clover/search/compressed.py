@@ -110,7 +110,7 @@ class CompressedVectors:
         num_lists: int,
         num_candidates: int,
         admitted: Bool[np.ndarray, " n"] | None = None,
-    ) -> list[Int64[np.ndarray, " r"]]:
+    ) -> list[np.ndarray]:
         """Rows that the inverted file takes for the nearest of every query, the most promising first."""
         library = faiss()
         leading = np.ascontiguousarray(self.codec.turned(queries)[:, : self.lists.d])
