@@ -48,17 +48,25 @@ def calibrate(
     sets = [_QuerySet(vectors, vectors.rows(own), own)]
     if sample_queries is not None and len(sample_queries):
         sets.append(_QuerySet(vectors, sample_queries[:_NUM_QUERIES], None))
-    best: tuple[float, Calibration] | None = None
+    best: Calibration | None = None
     for num_lists in _rising(compressed.lists.nlist):
-        recalls = np.min([queries.recalls(compressed, num_lists) for queries in sets], axis=0)
-        for num_candidates, recall in zip(_CANDIDATES, recalls, strict=True):
-            cost = _cost(compressed, num_lists, num_candidates)
-            if recall >= target_recall and (best is None or cost < best[0]):
-                effort = Effort(num_lists=num_lists, num_candidates=num_candidates)
-                best = cost, Calibration(effort=effort, recall=float(recall))
-        if best is not None and _cost(compressed, num_lists, _CANDIDATES[0]) >= best[0]:
+        for queries in sets:
+            queries.propose(compressed, num_lists)
+        for num_candidates in _CANDIDATES:
+            effort = Effort(num_lists=num_lists, num_candidates=num_candidates)
+            if best is not None and _cost(compressed, effort) >= _cost(compressed, best.effort):
+                break
+            # what is not proposed is not found: only where enough is, the codes are asked
+            if min(queries.proposed_share(num_candidates) for queries in sets) < target_recall:
+                continue
+            recall = min(queries.recall(compressed, num_candidates) for queries in sets)
+            if recall >= target_recall:
+                best = Calibration(effort=effort, recall=recall)
+                break
+        least = Effort(num_lists=num_lists, num_candidates=_CANDIDATES[0])
+        if best is not None and _cost(compressed, least) >= _cost(compressed, best.effort):
             break
-    return None if best is None else best[1]
+    return best
 
 
 class _QuerySet:
@@ -73,23 +81,31 @@ class _QuerySet:
         self.queries = queries
         self.own = [-1] * len(queries) if own is None else own.tolist()
         found = vectors.nearest(queries, NUM_RESULTS + 1).rows
-        self.truth = [
-            set([row for row in rows.tolist() if row != itself][:NUM_RESULTS])
-            for rows, itself in zip(found, self.own, strict=True)
-        ]
+        self.truth = [self._first(rows, itself) for rows, itself in zip(found, self.own, strict=True)]
+        self.proposed: list[np.ndarray] = []
 
-    def recalls(self, compressed: CompressedVectors, num_lists: int) -> list[float]:
-        """Recall with each number of candidates."""
+    def _first(self, rows: Int64[np.ndarray, " k"], itself: int) -> Int64[np.ndarray, " first"]:
+        return rows[rows != itself][:NUM_RESULTS]
+
+    def propose(self, compressed: CompressedVectors, num_lists: int) -> None:
+        """Candidates of every query, the most promising first."""
+        self.proposed = compressed.proposed(self.queries, num_lists, _CANDIDATES[-1])
+
+    def proposed_share(self, num_candidates: int) -> float:
+        """Share of the exact nearest that is among the first candidates: recall is no larger."""
+        return self._share([rows[:num_candidates] for rows in self.proposed])
+
+    def recall(self, compressed: CompressedVectors, num_candidates: int) -> float:
+        """Share of the exact nearest that is found among the first candidates."""
         found = []
-        for num_candidates in _CANDIDATES:
-            effort = Effort(num_lists=num_lists, num_candidates=num_candidates)
-            rows = compressed.nearest(self.queries, NUM_RESULTS + 1, effort=effort).rows
-            counts = [
-                len(truth & set([row for row in some.tolist() if row != itself][:NUM_RESULTS]))
-                for some, truth, itself in zip(rows, self.truth, self.own, strict=True)
-            ]
-            found.append(sum(counts) / sum(map(len, self.truth)))
-        return found
+        for query, candidates, itself in zip(self.queries, self.proposed, self.own, strict=True):
+            rows, _ = compressed.best(query, np.sort(candidates[:num_candidates]), NUM_RESULTS + 1)
+            found.append(self._first(rows, itself))
+        return self._share(found)
+
+    def _share(self, found: list[np.ndarray]) -> float:
+        hits = sum(np.isin(right, rows).sum() for right, rows in zip(self.truth, found, strict=True))
+        return float(hits / sum(map(len, self.truth)))
 
 
 def _rising(most: int) -> Iterator[int]:
@@ -102,10 +118,10 @@ def _rising(most: int) -> Iterator[int]:
             yield int(number)
 
 
-def _cost(compressed: CompressedVectors, num_lists: int, num_candidates: int) -> float:
+def _cost(compressed: CompressedVectors, effort: Effort) -> float:
     """Bytes that are looked at, by and large: of the inverted file, and of the candidates' codes.
 
     The codes lie scattered and are taken apart in memory; a byte of them counts as much as 16 that are scanned.
     """
-    scanned = num_lists * len(compressed) / compressed.lists.nlist * compressed.lists.pq.M / 2
-    return scanned + 16 * num_candidates * compressed.codec.size
+    scanned = effort.num_lists * len(compressed) / compressed.lists.nlist * compressed.lists.pq.M / 2
+    return scanned + 16 * effort.num_candidates * compressed.codec.size

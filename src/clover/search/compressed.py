@@ -76,48 +76,49 @@ class CompressedVectors:
         queries: Float32[np.ndarray, "q d"],
         num_results: int,
         admitted: Bool[np.ndarray, " n"] | None = None,
-        effort: Effort | None = None,
     ) -> Nearest:
         """The best rows of every query among those admitted: as many as there are, up to the number asked for."""
-        effort = effort or self.effort
         num_admitted = len(self) if admitted is None else int(np.count_nonzero(admitted))
         wanted = min(num_results, num_admitted)
-        if num_admitted <= max(_FEW_ROWS if admitted is not None else 0, wanted):
+        if num_admitted <= wanted or (admitted is not None and num_admitted <= _FEW_ROWS):
             few = np.arange(len(self)) if admitted is None else np.flatnonzero(admitted)
             proposed = [few] * len(queries)
         else:
-            proposed = self._proposed(queries, wanted, num_admitted, admitted, effort)
-        rows, scores = [], []
-        for query, candidates in zip(queries, proposed, strict=True):
-            exactly = self.codec.scores(np.asarray(self.codes[candidates]), query[None])[:, 0]
-            best = top(exactly, wanted)
-            rows.append(candidates[best])
-            scores.append(exactly[best])
-        return Nearest(rows=rows, scores=scores)
+            num_candidates = min(max(self.effort.num_candidates, 4 * wanted), num_admitted)
+            # where few rows are admitted, more lists must be looked at to see as many of them
+            num_lists = math.ceil(self.effort.num_lists * len(self) / num_admitted)
+            proposed = self.proposed(queries, num_lists, num_candidates, admitted)
+            while min(map(len, proposed)) < wanted and num_lists < self.lists.nlist:
+                num_lists *= 2
+                proposed = self.proposed(queries, num_lists, num_candidates, admitted)
+        found = [
+            self.best(query, np.sort(candidates), wanted) for query, candidates in zip(queries, proposed, strict=True)
+        ]
+        return Nearest(rows=[rows for rows, _ in found], scores=[scores for _, scores in found])
 
-    def _proposed(
+    def best(
+        self, query: Float32[np.ndarray, " d"], candidates: Int64[np.ndarray, " r"], num_results: int
+    ) -> tuple[Int64[np.ndarray, " k"], Float32[np.ndarray, " k"]]:
+        """The best rows of some, given in order, and their scores."""
+        scores = self.codec.scores(np.asarray(self.codes[candidates]), query[None])[:, 0]
+        first = top(scores, num_results)
+        return candidates[first], scores[first]
+
+    def proposed(
         self,
         queries: Float32[np.ndarray, "q d"],
-        wanted: int,
-        num_admitted: int,
-        admitted: Bool[np.ndarray, " n"] | None,
-        effort: Effort,
-    ) -> list[Int64[np.ndarray, " r"]]:
-        """Candidates of every query by ascending row; at least as many as are wanted."""
+        num_lists: int,
+        num_candidates: int,
+        admitted: Bool[np.ndarray, " n"] | None = None,
+    ) -> list[np.ndarray]:
+        """Rows that the inverted file takes for the nearest of every query, the most promising first."""
         library = faiss()
         leading = np.ascontiguousarray(self.codec.turned(queries)[:, : self.lists.d])
-        num_candidates = min(max(effort.num_candidates, 4 * wanted), num_admitted)
-        # where few rows are admitted, more lists must be looked at to see as many of them
-        num_lists = min(self.lists.nlist, math.ceil(effort.num_lists * len(self) / num_admitted))
         bits = None if admitted is None else np.packbits(admitted, bitorder="little")
         selector = None if bits is None else library.IDSelectorBitmap(bits)
-        while True:
-            settings = library.IVFSearchParameters(nprobe=num_lists, sel=selector)
-            _, found = self.lists.search(leading, num_candidates, params=settings)
-            rows = [np.sort(candidates[candidates >= 0]) for candidates in found]
-            if num_lists == self.lists.nlist or min(map(len, rows)) >= wanted:
-                return rows
-            num_lists = min(2 * num_lists, self.lists.nlist)
+        settings = library.IVFSearchParameters(nprobe=min(num_lists, self.lists.nlist), sel=selector)
+        _, found = self.lists.search(leading, num_candidates, params=settings)
+        return [candidates[candidates >= 0] for candidates in found]
 
 
 class Compressor:

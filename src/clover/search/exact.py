@@ -19,8 +19,8 @@ class Nearest:
         scores: Their dot products.
     """
 
-    rows: list[Int64[np.ndarray, " k"]]
-    scores: list[Float32[np.ndarray, " k"]]
+    rows: list[np.ndarray]
+    scores: list[np.ndarray]
 
 
 class ExactVectors:

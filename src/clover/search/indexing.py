@@ -18,6 +18,7 @@ from clover.pipeline import Clover
 from clover.search.confidence import calibrate
 from clover.search.index import Index, Moment
 from clover.search.stopping import StopsBetween
+from clover.search.upkeep import compact_if_due
 from clover.search.windows import Interval, WindowConfig
 from clover.types import Frames
 
@@ -144,6 +145,8 @@ class _Indexing:
                     progress(number + 1, len(videos), done_bytes / total if done_bytes else 1.0)
             if self.is_changed and len(self.index):
                 calibrate(self.index, self.clover)
+                if compact_if_due(self.index, self.clover):
+                    self.is_changed = False
         finally:
             self._save()
         return replace(self.report, num_moments=len(self.index))
