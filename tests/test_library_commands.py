@@ -151,6 +151,10 @@ def test_a_video_is_asked_with_and_without_choices(place):
         (("ask", "library", "what is it?", "--choices", "red"), "at least 2 different ones"),
         (("ask", "library", "  "), "the question is blank"),
         (("ask", "checkpoint", "what is it?"), "checkpoint is not a library"),
+        (
+            ("index", "videos", "--checkpoint", "checkpoint", "--out", "milvus://localhost:1/l", "--part", "0/2"),
+            "give a folder with --out, and then clover join --out milvus://localhost:1/l",
+        ),
         (("join", "checkpoint", "--out", "joined"), "checkpoint is not a library"),
         (("join", "--out", "joined"), "nothing to join"),
     ],

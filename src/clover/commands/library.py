@@ -56,9 +56,14 @@ def index(arguments: Sequence[str]) -> None:
         raise ConfigError(f"there are no videos or images in {', '.join(options.videos)}")
     out = options.out
     if options.part:
+        if is_remote(out):
+            raise ConfigError(
+                "--part makes a folder for every part: give a folder with --out, and then clover join --out "
+                f"{options.out}"
+            )
         part = Part.parse(options.part)
         videos = [video for video in videos if in_part(video, part.index, part.count)]
-        out = out if is_remote(out) else str(part_folder(Path(out), part.index, part.count))
+        out = str(part_folder(Path(out), part.index, part.count))
     if not is_remote(out):
         check_writable(Path(out))
     clover = Clover.from_pretrained(options.checkpoint)
