@@ -19,7 +19,6 @@ from jaxtyping import Float, Float32
 
 from clover.errors import LibraryError
 from clover.search.compressed import has_faiss
-from clover.search.exact import merged
 from clover.search.header import Header, generation_of, open_version_1, read_header
 from clover.search.interface import (
     Filter,
@@ -139,7 +138,7 @@ class FolderIndex(Index):
 
     @property
     def moments(self) -> list[Moment]:
-        return [segment.moment(row) for segment in self._all() for row in segment.live_rows().tolist()]
+        return [moment for segment in self._all() for moment in segment.moments(segment.live_rows())]
 
     def video_records(self) -> list[VideoRecord]:
         return list(
@@ -152,7 +151,7 @@ class FolderIndex(Index):
         )
 
     def moments_of(self, video: str) -> list[Moment]:
-        return [segment.moment(row) for segment in self._all() for row in segment.rows_of(video).tolist()]
+        return [moment for segment in self._all() for moment in segment.moments(segment.rows_of(video))]
 
     def add(self, moments: Sequence[Moment], vectors: Float[np.ndarray, "n d"]) -> None:
         rows = checked(moments, vectors, self.width)
@@ -167,19 +166,18 @@ class FolderIndex(Index):
     ) -> list[list[Hit]]:
         rows = checked_queries(queries, self.width)
         segments = self._all()
-        # a row of all segments together: those of a segment follow those of the one before
-        first = np.cumsum([0, *(len(segment.rows) for segment in segments)])
-        found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in rows]
-        for segment, offset in zip(segments, first, strict=False):
-            nearest = segment.nearest(rows, num_results, where)
-            for parts, taken, scores in zip(found, nearest.rows, nearest.scores, strict=True):
-                parts.append((taken + offset, scores))
-        best = merged(found, num_results)
+        found = [segment.nearest(rows, num_results, where) for segment in segments]
         hits = []
-        for taken, scores in zip(best.rows, best.scores, strict=True):
-            numbers = np.searchsorted(first, taken, side="right") - 1
-            places = zip(numbers.tolist(), (taken - first[numbers]).tolist(), scores.tolist(), strict=True)
-            hits.append([Hit(moment=segments[number].moment(row), score=score) for number, row, score in places])
+        for place in range(len(rows)):
+            some = [
+                Hit(moment=moment, score=score)
+                for segment, nearest in zip(segments, found, strict=True)
+                for moment, score in zip(
+                    segment.moments(nearest.rows[place]), nearest.scores[place].tolist(), strict=True
+                )
+            ]
+            # sorting keeps the order of equal scores: that of the segments, and of the rows in each
+            hits.append(sorted(some, key=lambda hit: -hit.score)[:num_results])
         return hits
 
     def vectors_of(self, moments: Sequence[Moment]) -> Float32[np.ndarray, "n d"]:

@@ -198,8 +198,8 @@ class MilvusIndex(Index):
             nearest = segment.nearest(rows, num_results, where)
             for hits, taken, scores in zip(found, nearest.rows, nearest.scores, strict=True):
                 hits += [
-                    Hit(moment=segment.moment(row), score=score)
-                    for row, score in zip(taken.tolist(), scores.tolist(), strict=True)
+                    Hit(moment=moment, score=score)
+                    for moment, score in zip(segment.moments(taken), scores.tolist(), strict=True)
                 ]
                 hits.sort(key=lambda hit: -hit.score)
         return [hits[:num_results] for hits in found]

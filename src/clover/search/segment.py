@@ -103,10 +103,9 @@ class Segment:
             self.is_live[self._numbers.get(video, [])] = False
         return before - self.num_moments
 
-    def moment(self, row: int) -> Moment:
-        """The moment of a row."""
-        number, start, end = self.rows[row].tolist()
-        return self.videos[number].moment(start, end)
+    def moments(self, rows: Int64[np.ndarray, " r"]) -> list[Moment]:
+        """The moments of rows."""
+        return [self.videos[number].moment(start, end) for number, start, end in self.rows[rows].tolist()]
 
     def live_rows(self) -> Int64[np.ndarray, " r"]:
         """Rows that were not removed."""
