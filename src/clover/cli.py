@@ -27,8 +27,10 @@ COMMANDS = {
     "runs": ("runs:runs", "runs of a folder; what differs between two runs"),
     "data": ("data:data", "check a benchmark's files; pack a corpus into shards for training"),
     "index": ("library:index", "make or extend a library of your videos"),
-    "search": ("library:search_library", "find moments of a library by a sentence"),
-    "ask": ("library:ask", "ask a question about a video"),
+    "library": ("library_admin:library", "what is in a library; verify, compact, remove from it, another model"),
+    "join": ("library:join", "join libraries that several machines made"),
+    "search": ("searching:search_library", "find moments of a library by a sentence"),
+    "ask": ("asking:ask", "ask a question about a video"),
 }
 
 

@@ -29,8 +29,10 @@ from clover.recipes.finetune import shapes_questions
 from clover.recipes.pretrain import shapes
 from clover.report.page import DemoReport, FoundMoment, ShownQuestion, ShownSearch, write_report
 from clover.report.pictures import film_strip, loss_curves, read_log
-from clover.search.engine import WindowConfig, index_videos, open_library, search
-from clover.search.index import ExactIndex
+from clover.search.engine import open_library, search
+from clover.search.index import Index
+from clover.search.indexing import index_videos
+from clover.search.windows import WindowConfig
 from clover.training.logbook import progress
 from clover.types import OpenEnded, Pair
 
@@ -172,7 +174,7 @@ def _spread(items: Sequence[ItemT], count: int) -> list[ItemT]:
     return [items[place] for place in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
-def _index(folder: Path, clover: Clover, videos: list[Path], quiet: bool) -> ExactIndex:
+def _index(folder: Path, clover: Clover, videos: list[Path], quiet: bool) -> Index:
     windows = WindowConfig()
     path = folder / "library"
     if (path / "library.json").is_file():  # of an earlier demo: `run_demo` refuses anything else
@@ -183,26 +185,25 @@ def _index(folder: Path, clover: Clover, videos: list[Path], quiet: bool) -> Exa
     return library
 
 
-def _show_search(library: ExactIndex, clover: Clover, pair: Pair, say: Say) -> ShownSearch:
-    hits = search(library, clover, pair.text, len(library))
+def _show_search(library: Index, clover: Clover, pair: Pair, say: Say) -> ShownSearch:
+    spans = search(library, clover, pair.text, len(library))
     right = str(pair.video.resolve())
-    order = list(dict.fromkeys(hit.moment.video for hit in hits))
+    order = list(dict.fromkeys(span.video for span in spans))
     say(f"   search: {pair.text}")
     results = []
-    for hit in hits[:4]:
-        moment = hit.moment
-        name = "/".join(Path(moment.video).parts[-2:])
-        mark = "  <- the video this was written for" if moment.video == right else ""
-        say(f"     {hit.score:.3f}  {moment.start_seconds:4.1f} to {moment.end_seconds:4.1f} s  {name}{mark}")
-        frames = read_frames(moment.video, 8, start_seconds=moment.start_seconds, end_seconds=moment.end_seconds)
+    for span in spans[:4]:
+        name = "/".join(Path(span.video).parts[-2:])
+        mark = "  <- the video this was written for" if span.video == right else ""
+        say(f"     {span.score:.3f}  {span.start_seconds:4.1f} to {span.end_seconds:4.1f} s  {name}{mark}")
+        frames = read_frames(span.video, 8, start_seconds=span.start_seconds, end_seconds=span.end_seconds)
         results.append(
             FoundMoment(
-                score=hit.score,
-                start_seconds=moment.start_seconds,
-                end_seconds=moment.end_seconds,
+                score=span.score,
+                start_seconds=span.start_seconds,
+                end_seconds=span.end_seconds,
                 name=name,
                 strip=film_strip(frames.images),
-                is_right=moment.video == right,
+                is_right=span.video == right,
             )
         )
     return ShownSearch(query=pair.text, rank=order.index(right) + 1, results=results)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from clover.config import from_plain, to_plain
 from clover.data.media_source import Media, open_media
+from clover.data.streaming import read_spans
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig, test_clip
 from clover.data.video import OpenVideo, read_frames
@@ -192,6 +193,30 @@ class Clover:
             inputs.num_frames * inputs.num_views // inputs.burst_length,
             start_seconds=start_seconds,
             end_seconds=end_seconds,
+            short_side=inputs.frames.test_read_size,
+            burst_length=inputs.burst_length,
+            burst_interval=inputs.burst_interval,
+        )
+
+    def span_frames(self, video: OpenVideo, spans: Sequence[tuple[float, float]]) -> Iterator[Frames | None]:
+        """Read the clips [t h w 3] of many spans of one video in one pass, as square as the network sees them.
+
+        Args:
+            video: The video; nothing else may read from it meanwhile.
+            spans: Start and end of each in seconds, in the order of their starts.
+
+        Yields:
+            For each span its clip, and in ``problem`` what was missing; None where nothing could be decoded.
+
+        Raises:
+            MediaError: nothing at all can be decoded.
+        """
+        inputs = self.config.inputs
+        return read_spans(
+            video,
+            spans,
+            inputs.num_frames * inputs.num_views // inputs.burst_length,
+            shrink=lambda images: test_clip(images, inputs.frames),
             short_side=inputs.frames.test_read_size,
             burst_length=inputs.burst_length,
             burst_interval=inputs.burst_interval,

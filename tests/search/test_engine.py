@@ -6,8 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
@@ -16,7 +14,9 @@ from clover.errors import LibraryError, MediaError
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
 from clover.pipeline import Clover, CloverConfig, InputConfig
-from clover.search.engine import WindowConfig, gone_videos, index_videos, open_library, prune, search
+from clover.search.engine import SearchConfig, gone_videos, open_library, prune, search
+from clover.search.indexing import index_videos
+from clover.search.windows import WindowConfig
 
 
 @pytest.fixture(scope="module")
@@ -36,29 +36,6 @@ def video(tmp_path):
 
 def library(clover, folder, windows):
     return open_library(folder, clover, windows)
-
-
-@given(
-    duration=st.floats(0.04, 5000),
-    length=st.floats(0.1, 60),
-    share=st.floats(0.01, 1),
-)
-def test_windows_cover_the_video_without_gaps(duration, length, share):
-    if duration / (length * share) > 5000:
-        return
-    spans = WindowConfig(length_seconds=length, stride_seconds=length * share).spans(duration)
-    assert spans[0][0] == 0
-    assert spans[-1][1] == pytest.approx(duration)
-    for (start, end), (next_start, next_end) in pairwise(spans):
-        assert start < next_start <= end + 1e-9
-        assert next_end > end - 1e-9
-    assert all(0 < end - start <= length + 1e-9 for start, end in spans)
-
-
-@pytest.mark.parametrize(("length", "stride"), [(0.0, 0.0), (2.0, 3.0), (2.0, 0.0), (-1.0, -2.0)])
-def test_windows_with_gaps_are_refused(length, stride):
-    with pytest.raises(LibraryError, match="gaps"):
-        WindowConfig(length_seconds=length, stride_seconds=stride)
 
 
 def test_unchanged_videos_are_left_alone_and_changed_ones_replaced(clover, video, tmp_path):
@@ -146,10 +123,16 @@ def test_strict_stops_and_keeps_what_was_done(clover, video, tmp_path):
     assert len(open_library(tmp_path / "l", clover)) == 4
 
 
-def test_of_overlapping_moments_only_the_best_is_found(clover, video, tmp_path):
-    index = library(clover, tmp_path / "l", WindowConfig())
-    index_videos(index, clover, [video], WindowConfig())
-    hits = search(index, clover, "a red ball", 10)
-    spans = sorted((hit.moment.start_seconds, hit.moment.end_seconds) for hit in hits)
+def test_found_spans_do_not_overlap(clover, video, tmp_path):
+    windows = WindowConfig(length_seconds=2.0, stride_seconds=0.5)
+    index = library(clover, tmp_path / "l", windows)
+    index_videos(index, clover, [video], windows)
+    found = search(index, clover, "a red ball", 10, SearchConfig(merge_drop=0.0))
+    spans = sorted((span.start_seconds, span.end_seconds) for span in found)
+    assert len(spans) > 1
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
-    assert hits[0].score == max(hit.score for hit in hits)
+    assert [span.score for span in found] == sorted((span.score for span in found), reverse=True)
+    (whole,) = search(index, clover, "a red ball", 10, SearchConfig(merge_drop=2.0))
+    assert (whole.start_seconds, whole.end_seconds) == (0.0, 10.0)
+    (best,) = search(index, clover, "a red ball", 10, SearchConfig(merge_drop=0.0, by_video=True))
+    assert best == found[0]

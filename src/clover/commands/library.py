@@ -1,24 +1,25 @@
-"""clover index, clover search, clover ask."""
+"""clover index, clover join."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
 from clover.commands.options import parse
 from clover.commands.train import report_skipped
 from clover.data.media_files import find_media
-from clover.errors import CheckpointError, ConfigError, LibraryError
+from clover.data.packing.settings import Part
+from clover.errors import ConfigError, LibraryError
 from clover.files import check_writable
 from clover.pipeline import Clover
-from clover.search.engine import WindowConfig, gone_videos, index_videos, open_library, prune, search
-from clover.search.index import ExactIndex
+from clover.search.engine import gone_videos, open_library, prune
+from clover.search.index import is_remote
+from clover.search.indexing import in_part, index_videos
+from clover.search.joining import join_libraries, part_folder
+from clover.search.windows import WindowConfig
 from clover.training.devices import choose_device
 from clover.training.logbook import progress
 
@@ -32,11 +33,16 @@ class IndexOptions:
     checkpoint: str
     """Checkpoint folder."""
     out: str
-    """Folder of the library."""
+    """Folder of the library, or milvus://HOST:PORT/NAME."""
     windows: tyro.conf.OmitArgPrefixes[WindowConfig] = WindowConfig()
     """How videos are cut into moments."""
     device: str = "auto"
     """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
+    tags: tuple[str, ...] = ()
+    """Words to file the videos under."""
+    part: str = ""
+    """i/n takes part i of n of the videos, from 0/n to n-1/n, for a job on each of several machines: into a folder of
+    its own beside --out, for clover join to put together. Everything when empty."""
     prune: bool = False
     """Take videos out of the library whose files are gone."""
     strict: bool = False
@@ -51,115 +57,50 @@ def index(arguments: Sequence[str]) -> None:
     videos = find_media([Path(name) for name in options.videos])
     if not videos:
         raise ConfigError(f"there are no videos or images in {', '.join(options.videos)}")
-    check_writable(Path(options.out))
+    out = options.out
+    if options.part:
+        if is_remote(out):
+            raise ConfigError(
+                "--part makes a folder for every part: give a folder with --out, and then clover join --out "
+                f"{options.out}"
+            )
+        part = Part.parse(options.part)
+        videos = [video for video in videos if in_part(video, part.index, part.count)]
+        out = str(part_folder(Path(out), part.index, part.count))
+    if not is_remote(out):
+        check_writable(Path(out))
     clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
     checkpoint = str(Path(options.checkpoint).resolve())
-    library = open_library(Path(options.out), clover, options.windows, checkpoint=checkpoint)
+    library = open_library(out, clover, options.windows, checkpoint=checkpoint)
     with progress("indexing") as report:
-        done = index_videos(library, clover, videos, options.windows, strict=options.strict, progress=report)
-    print(f"{len(done.added)} added, {len(done.unchanged)} unchanged; {done.num_moments} moments in {options.out}")
+        done = index_videos(
+            library, clover, videos, options.windows, tags=options.tags, strict=options.strict, progress=report
+        )
+    print(f"{len(done.added)} added, {len(done.unchanged)} unchanged; {done.num_moments} moments in {out}")
     report_skipped(done.skipped)
     report_skipped(done.damaged, what="read {} of which parts are missing")
     if options.prune:
         print(f"{len(prune(library))} videos that are gone were taken out")
     elif gone := gone_videos(library):
         print(f"{len(gone)} videos of the library are gone (first: {gone[0]}); --prune takes them out")
-    if not done.num_moments:
-        raise LibraryError(f"none of {len(videos)} files can be read; {options.out} was not made")
+    if videos and not done.num_moments:
+        raise LibraryError(f"none of {len(videos)} files can be read; {out} was not made")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """Find moments of a library by a sentence."""
+class JoinOptions:
+    """Join libraries of one model, such as the parts that several machines made, into one."""
 
-    library: tyro.conf.Positional[str]
-    """Folder of the library."""
-    query: tyro.conf.Positional[str]
-    """What to look for."""
-    num_results: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
-    """Most results."""
-    checkpoint: str = ""
-    """Checkpoint folder, when it is no longer where it was while indexing."""
-    device: str = "auto"
-    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
-    json: bool = False
-    """Print one JSON object."""
+    libraries: tyro.conf.Positional[tuple[str, ...]]
+    """Folders of the libraries; they stay as they are."""
+    out: str
+    """The library that gets their moments, new or there already: a folder, or milvus://HOST:PORT/NAME."""
 
 
-def search_library(arguments: Sequence[str]) -> None:
-    """Run `clover search`."""
-    options = parse(SearchOptions, arguments, command="search")
-    if options.num_results < 1:
-        raise ConfigError(f"{options.num_results} results are no results; ask for at least 1")
-    if not options.query.strip():
-        raise ConfigError("the query is blank; say what to look for")
-    folder = Path(options.library)
-    checkpoint = options.checkpoint or str(ExactIndex.open(folder).details.get("checkpoint", ""))
-    if not checkpoint:
-        raise LibraryError(f"{folder} does not say which checkpoint made it; name it with --checkpoint")
-    try:
-        clover = Clover.from_pretrained(checkpoint, device=choose_device(options.device))
-    except CheckpointError as error:
-        hint = "" if options.checkpoint else "; the library was made with it: name its new place with --checkpoint"
-        raise CheckpointError(f"{error}{hint}") from error
-    _note_cut(clover, options.query)
-    library = open_library(folder, clover)
-    hits = search(library, clover, options.query, options.num_results)
-    rows = [
-        {
-            "video": hit.moment.video,
-            "start_seconds": round(hit.moment.start_seconds, 3),
-            "end_seconds": round(hit.moment.end_seconds, 3),
-            "score": round(hit.score, 4),
-        }
-        for hit in hits
-    ]
-    if options.json:
-        print(json.dumps({"query": options.query, "results": rows}))
-        return
-    print(" score     from       to  video")
-    for row in rows:  # no table: paths are long, and must not be folded or taken for markup
-        print(f"{row['score']:6.3f}  {row['start_seconds']:5.1f} s  {row['end_seconds']:5.1f} s  {row['video']}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AskOptions:
-    """Ask a question about a video."""
-
-    checkpoint: tyro.conf.Positional[str]
-    """Checkpoint folder of a model fine-tuned on questions."""
-    video: tyro.conf.Positional[str]
-    """Video or image file."""
-    question: tyro.conf.Positional[str]
-    """The question."""
-    num_answers: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 3
-    """Most answers."""
-    device: str = "auto"
-    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-def ask(arguments: Sequence[str]) -> None:
-    """Run `clover ask`."""
-    options = parse(AskOptions, arguments, command="ask")
-    if options.num_answers < 1:
-        raise ConfigError(f"{options.num_answers} answers are no answers; ask for at least 1")
-    if not options.question.strip():
-        raise ConfigError("the question is blank; ask something")
-    clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
-    _note_cut(clover, options.question)
-    answers = clover.answer(options.video, options.question, num_answers=options.num_answers)
-    if options.json:
-        rows = [{"answer": answer.text, "probability": round(answer.probability, 4)} for answer in answers]
-        print(json.dumps({"question": options.question, "answers": rows}))
-        return
-    for answer in answers:
-        print(f"{100 * answer.probability:5.1f} %  {answer.text}")
-
-
-def _note_cut(clover: Clover, text: str) -> None:
-    """Say so when the model reads only the beginning of a text."""
-    longest = clover.config.inputs.max_text_length
-    if clover.tokenizer.encode([text], max_length=longest + 1).token_ids.shape[1] > longest:
-        print(f"clover: the text is long; only its first {longest - 2} word pieces are read", file=sys.stderr)
+def join(arguments: Sequence[str]) -> None:
+    """Run `clover join`."""
+    options = parse(JoinOptions, arguments, command="join")
+    if not is_remote(options.out):
+        check_writable(Path(options.out))
+    joined = join_libraries(options.libraries, options.out)
+    print(f"{len(joined)} moments of {len(joined.videos())} videos in {options.out}")

@@ -39,6 +39,23 @@ class _Decoded:
     image: np.ndarray
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoundFrame:
+    """One frame of several that are read in order.
+
+    Attributes:
+        index: Its place in the timeline.
+        seconds: When the frame that was found is shown, counted from the video's first.
+        image: RGB, [h, w, 3].
+        is_replaced: Whether an earlier frame stands in for one that cannot be decoded.
+    """
+
+    index: int
+    seconds: float
+    image: np.ndarray
+    is_replaced: bool
+
+
 class VideoReader:
     """One video container, opened for reading chosen frames.
 
@@ -115,6 +132,35 @@ class VideoReader:
         """
         return self._read_ticks(self.timeline.ticks_at(times), short_side)
 
+    def in_order(self, indices: np.ndarray, *, short_side: int | None) -> Iterator[FoundFrame]:
+        """Decodes the frames at these places of the timeline one at a time, so that there may be any number of them.
+
+        Args:
+            indices: Places, increasing.
+            short_side: Length in pixels of the shorter side after resizing, aspect kept; None keeps the size.
+
+        Yields:
+            A frame for each place, but for those before the first frame that can be decoded, if nothing can.
+        """
+        self._begin()
+        first, time_base = int(self.timeline.ticks[0]), float(self.timeline.time_base)
+        found = self._decode(self.timeline.ticks[indices], short_side)
+        for index, (target, frame) in zip(indices.tolist(), found, strict=True):
+            if frame is not None:
+                yield FoundFrame(
+                    index=index,
+                    seconds=(frame.ticks - first) * time_base,
+                    image=frame.image,
+                    is_replaced=abs(frame.ticks - target) > self._tolerance_ticks,
+                )
+
+    def problem_of(self, num_replaced: int, num_wanted: int) -> str | None:
+        """What was wrong when so many of the frames that were read are others than were wanted; None if nothing."""
+        if not num_replaced:
+            return self.timeline.problem
+        cause = self.timeline.problem or "parts of the file cannot be decoded"
+        return f"{cause}; {num_replaced} of {num_wanted} frames were replaced by the nearest one"
+
     @property
     def num_damaged(self) -> int:
         """Packets and frames that the last reading could not decode whole."""
@@ -140,10 +186,8 @@ class VideoReader:
 
     def _read_ticks(self, ticks: np.ndarray, short_side: int | None) -> Frames:
         targets, places = np.unique(ticks, return_inverse=True)
-        self._size, self._num_damaged = None, 0
-        if not self._is_at_start:
-            self._reopen()
-        decoded = self._decode(targets, short_side)
+        self._begin()
+        decoded = dict(self._decode(targets, short_side))
         found = [decoded.get(int(target)) for target in targets]
         kept = [frame for frame in found if frame is not None]
         if not kept:
@@ -158,14 +202,8 @@ class VideoReader:
         return Frames(
             images=np.stack([chosen[place].image for place in places]),
             seconds=seconds * float(self.timeline.time_base),
-            problem=self._problem(num_replaced, len(targets)),
+            problem=self.problem_of(num_replaced, len(targets)),
         )
-
-    def _problem(self, num_replaced: int, num_wanted: int) -> str | None:
-        if not num_replaced:
-            return self.timeline.problem
-        cause = self.timeline.problem or "parts of the file cannot be decoded"
-        return f"{cause}; {num_replaced} of {num_wanted} frames were replaced by the nearest one"
 
     @property
     def _tolerance_ticks(self) -> int:
@@ -237,9 +275,14 @@ class VideoReader:
             raise MediaError(f"{self.name}: its video stream has no frames; fetch it again or leave it out")
         return timeline
 
-    def _decode(self, targets: np.ndarray, short_side: int | None) -> dict[int, _Decoded]:
-        """Goes through increasing times and keeps, for each, the frame shown then, if there is one."""
-        kept: dict[int, _Decoded] = {}
+    def _begin(self) -> None:
+        """Back to the beginning, if anything was read."""
+        self._size, self._num_damaged = None, 0
+        if not self._is_at_start:
+            self._reopen()
+
+    def _decode(self, targets: np.ndarray, short_side: int | None) -> Iterator[tuple[int, _Decoded | None]]:
+        """Goes through increasing times and gives, for each, the frame shown then, if there is one."""
         self._wanted = targets
         self._is_at_start = False
         frames = self._frames()
@@ -262,9 +305,7 @@ class VideoReader:
                     has_ended = True
                     break
             best = shown or ahead  # before the first frame that can be decoded, that one
-            if best is not None:
-                kept[target] = _Decoded(ticks=best[0], image=self._convert(best[1], short_side))
-        return kept
+            yield target, None if best is None else _Decoded(ticks=best[0], image=self._convert(best[1], short_side))
 
     def _where_to_seek(self, target: int, position: int) -> int | None:
         """The time to seek to before reading on towards ``target``, or None when reading on is as good."""

@@ -113,7 +113,7 @@ def read_frames(
         ConfigError: ``num_frames`` is below 1.
     """
     with _opened(source, num_threads) as reader:
-        first, last = _span(reader, start_seconds, end_seconds)
+        first, last = span_places(reader, start_seconds, end_seconds)
         chosen = sample_indices(
             last - first, num_frames, generator=generator, clip_length=burst_length, frame_interval=burst_interval
         )
@@ -166,7 +166,7 @@ def _seconds(reader: _Reader) -> np.ndarray:
     return reader.timeline.seconds if isinstance(reader, VideoReader) else reader.seconds
 
 
-def _span(reader: _Reader, start_seconds: float | int, end_seconds: float | int | None) -> tuple[int, int]:
+def span_places(reader: _Reader, start_seconds: float | int, end_seconds: float | int | None) -> tuple[int, int]:
     """The first frame of a span, and the one after its last."""
     seconds = _seconds(reader)
     end = np.inf if end_seconds is None else end_seconds

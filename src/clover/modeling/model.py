@@ -100,6 +100,14 @@ class PretrainingOutput:
     """Scores of every word piece at the masked places only, in the order of the batch."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FusedPair:
+    """The fusion of complete video and complete text, projected for comparison with either; not normalised."""
+
+    for_video: Float[Tensor, "b d"]
+    for_text: Float[Tensor, "b d"]
+
+
 class CloverModel(nn.Module):
     """Tensors in, tensors out. Files and sentences are the business of `clover.pipeline.Clover`."""
 
@@ -205,6 +213,18 @@ class CloverModel(nn.Module):
         assert fused.video is not None
         video_places = fused.video.chunk(2)[0].mean(dim=1)
         return for_text, _wide(self.fused_video_projection(video_places))
+
+    def fused_pair(self, fused: FusedTokens) -> FusedPair:
+        """Project a fusion as pre-training did for the video anchor and for the text anchor."""
+        if self.config.fused_pairing == "paper":
+            return FusedPair(
+                for_video=self.fused_video_projection(fused.cls), for_text=self.fused_text_projection(fused.cls)
+            )
+        assert fused.video is not None, "this pairing pools the video's tokens"
+        return FusedPair(
+            for_video=self.fused_text_projection(fused.cls),
+            for_text=self.fused_video_projection(fused.video.mean(dim=1)),
+        )
 
     def answer_scores(
         self,

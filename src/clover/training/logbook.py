@@ -7,11 +7,11 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,33 +25,54 @@ _SMOOTHED_STEPS = 20
 _SECONDS_BETWEEN_LINES = 15.0
 
 
+class ShowProgress(Protocol):
+    """Shows how far something is."""
+
+    def __call__(self, done: int, total: int, share: float | None = None, /) -> None:
+        """Take note; ``share`` (0 to 1) is the share of the work, where ``done`` of ``total`` does not tell it."""
+
+
 @contextmanager
-def progress(title: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar as a callback ``(done, total)``; plain lines now and then where there is no terminal."""
+def progress(title: str, *, quiet: bool = False) -> Iterator[ShowProgress]:
+    """A progress bar with the time left, as a callback; plain lines now and then where there is no terminal."""
     if quiet:
-        yield lambda done, total: None
+        yield lambda done, total, share=None: None
         return
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _PlainProgress(title)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[shown]}"), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(title, total=None, shown="")
+
+        def show(done: int, total: int, share: float | None = None) -> None:
+            bar.update(task, completed=_share(done, total, share), total=1.0, shown=f"{done}/{total}")
+
+        yield show
+
+
+def _share(done: int, total: int, share: float | None) -> float:
+    if share is not None:
+        return share
+    return done / total if total else 1.0
 
 
 class _PlainProgress:
     """One line every few seconds, and one at the end."""
 
     def __init__(self, title: str) -> None:
-        self._title, self._next = title, time.monotonic() + _SECONDS_BETWEEN_LINES
+        self._title, self._begin = title, time.monotonic()
+        self._next = self._begin + _SECONDS_BETWEEN_LINES
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, share: float | None = None, /) -> None:
         now = time.monotonic()
-        if done == total or now >= self._next:
-            self._next = now + _SECONDS_BETWEEN_LINES
-            print(f"{self._title}: {done}/{total}", file=sys.stderr, flush=True)
+        if done != total and now < self._next:
+            return
+        self._next = now + _SECONDS_BETWEEN_LINES
+        is_done = _share(done, total, share)
+        left = f", {_clock((now - self._begin) * (1 - is_done) / is_done)} left" if done != total and is_done else ""
+        print(f"{self._title}: {done}/{total}{left}", file=sys.stderr, flush=True)
 
 
 class Logbook:

@@ -1,0 +1,302 @@
+"""Searching a library of a million moments: latency, recall, bytes and build time against exact search.
+
+    python benchmarks/search.py --demo demo [--moments N] [--width D] [--quick] [--save]
+
+Vectors are drawn to match those of the demo's model, which embeds its videos and captions first: clusters, as large as
+k-means finds them, from the covariance between clusters of videos, and moments around them from the covariance within.
+Queries are drawn as captions differ from the videos they describe: a moment, plus a difference of that mean length and
+covariance. The model's vectors are narrower than those asked for, so spectra are stretched: the share of the variance
+that the first tenth of the axes holds stays, which is harder than leaving the new axes empty. Axes lie anywhere; the
+covariances are independent of each other. Uniform random vectors, of which nothing can be saved, are measured apart.
+
+Exact search is that of the library (`ExactVectors`) in one thread; both search one query after another.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from clover.search.calibration import calibrate
+from clover.search.compressed import CompressedVectors
+from clover.search.folder_index import FolderIndex
+from clover.search.index import Moment, SearchOptions
+from common import arguments, device_name, finish
+
+READER = """
+import json, sys
+import faiss, numpy as np
+from pathlib import Path
+from clover.search.folder_index import FolderIndex
+
+def resident():
+    rows = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return {name: int(rows[name].split()[0]) for name in ("RssAnon", "RssFile")}
+
+before = resident()
+index = FolderIndex.open(Path(sys.argv[1]))
+for seed in range(100):
+    index.nearest(np.random.default_rng(seed).normal(size=index.width), 10)
+after = resident()
+print(json.dumps({
+    "memory_bytes_per_moment": after["RssAnon"] - before["RssAnon"],
+    "mapped_bytes_per_moment": after["RssFile"] - before["RssFile"],
+}))
+"""
+NUM_CLUSTERS = 64
+NUM_QUERIES = 200
+NUM_RESULTS = 10
+RECALLS = (0.95, 0.99)
+MOMENTS_PER_VIDEO = 50
+BLOCK = 50_000
+BASELINE = "exact search of the same library: float32, every moment compared, one thread"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectrum:
+    """What is kept of real embeddings: variances along principal axes, largest first, and sizes of clusters."""
+
+    between: np.ndarray
+    within: np.ndarray
+    difference: np.ndarray
+    """Of a text from its video."""
+    mean_lengths: tuple[float, float]
+    """Lengths of the mean video, and of the mean difference."""
+    shares: np.ndarray
+    """Of the clusters."""
+
+    def stretched(self, width: int) -> Spectrum:
+        """The same shape over more axes, with the same total."""
+
+        def stretch(variances: np.ndarray) -> np.ndarray:
+            places = np.linspace(0, len(variances) - 1, width)
+            drawn = np.exp(np.interp(places, np.arange(len(variances)), np.log(variances.clip(1e-9))))
+            return drawn * variances.sum() / drawn.sum()
+
+        axes = {name: stretch(getattr(self, name)) for name in ("between", "within", "difference")}
+        return replace(self, **axes)
+
+
+def main() -> None:
+    import faiss
+    import torch
+
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    options = arguments(
+        __doc__,
+        demo=True,
+        numbers={"moments": (1_000_000, "moments of the largest library"), "width": (256, "of the vectors")},
+    )
+    if options.demo is None:
+        raise SystemExit("name the folder of a finished demo with --demo")
+    width, largest = int(options.width), 20_000 if options.quick else int(options.moments)
+    spectrum = learn(Path(options.demo)).stretched(width)
+    sizes = [size for size in (10_000, 100_000, 1_000_000) if size < largest] + [largest]
+    growth = {}
+    for size in sizes:
+        growth[size] = measure(size, width, partial(drawn, spectrum), options.quick)
+        print(json.dumps({"moments": size, **growth[size]}))
+    uniform_size = min(100_000, largest)
+    uniform = measure(uniform_size, width, uniformly, options.quick)
+    best = growth[largest]["recall_0.95"]
+    finish(
+        {
+            "name": "search",
+            "device": device_name(accelerator=False),
+            "ratio": best["ratio"],
+            "ratio_of": "median latency of a query, one thread",
+            "baseline": BASELINE,
+            "quick": options.quick,
+            "moments": largest,
+            "width": width,
+            "recall_at_10": best["recall_at_10"],
+            "bytes_per_dimension": growth[largest]["bytes_per_dimension"],
+            "growth": growth,
+            "uniform_random": {"moments": uniform_size, **uniform},
+        },
+        options.save,
+        variant=f"{largest}x{width}",
+    )
+
+
+def learn(demo: Path) -> Spectrum:
+    """Embed videos of the demo's corpus, and a caption of each."""
+    from clover import Clover
+
+    clover = Clover.from_pretrained(demo / "pretraining" / "checkpoint")
+    rows = [json.loads(line) for line in (demo / "corpus" / "train.jsonl").read_text().splitlines()][:1500]
+    videos, texts = [], []
+    for start in range(0, len(rows), 32):
+        batch = rows[start : start + 32]
+        videos.append(clover.embed_clips([clover.clip(demo / "corpus" / row["video"]) for row in batch]).numpy())
+        texts.append(clover.encode_text([row["captions"][0] for row in batch]).numpy())
+    return spectrum_of(np.concatenate(videos), np.concatenate(texts))
+
+
+def spectrum_of(videos: np.ndarray, texts: np.ndarray) -> Spectrum:
+    import faiss
+
+    clusters = faiss.Kmeans(videos.shape[1], NUM_CLUSTERS, niter=20, seed=0, min_points_per_centroid=1)
+    clusters.train(videos)
+    _, nearest = clusters.index.search(videos, 1)
+    counts = np.bincount(nearest[:, 0], minlength=NUM_CLUSTERS)
+    difference = texts - videos
+    between = np.repeat(clusters.centroids, counts, axis=0)
+    return Spectrum(
+        between=variances(between),
+        within=variances(videos - clusters.centroids[nearest[:, 0]]),
+        difference=variances(difference),
+        mean_lengths=(float(np.linalg.norm(videos.mean(0))), float(np.linalg.norm(difference.mean(0)))),
+        shares=counts / counts.sum(),
+    )
+
+
+def variances(vectors: np.ndarray) -> np.ndarray:
+    """Along the principal axes, largest first."""
+    return np.linalg.eigvalsh(np.cov(vectors.T))[::-1].copy()
+
+
+class _Axes:
+    """Draws from Gaussians whose principal axes lie anywhere."""
+
+    def __init__(self, spread: np.ndarray, generator: np.random.Generator) -> None:
+        turn, _ = np.linalg.qr(generator.normal(size=(len(spread), len(spread))))
+        self.turn = (np.sqrt(spread)[:, None] * turn).astype(np.float32)
+
+    def draw(self, count: int, generator: np.random.Generator) -> np.ndarray:
+        return generator.standard_normal((count, len(self.turn)), dtype=np.float32) @ self.turn
+
+
+Blocks = Callable[[int, int], np.ndarray]
+Draw = Callable[[int], tuple[Blocks, np.ndarray, np.ndarray]]
+"""By the width: blocks of a library by number and size, queries to calibrate with, and queries to measure with."""
+
+
+def drawn(spectrum: Spectrum, width: int) -> tuple[Blocks, np.ndarray, np.ndarray]:
+    """Vectors and queries like those of the demo's model."""
+    generator = np.random.default_rng(0)
+    axes = [_Axes(getattr(spectrum, name), generator) for name in ("between", "within", "difference")]
+    between, within, difference = axes
+    centres = between.draw(NUM_CLUSTERS, generator)
+    mean, mean_difference = (
+        length * unit(generator.standard_normal(width, dtype=np.float32)) for length in spectrum.mean_lengths
+    )
+
+    def vectors(number: int, size: int) -> np.ndarray:
+        local = np.random.default_rng([1, number])
+        chosen = local.choice(NUM_CLUSTERS, size, p=spectrum.shares)
+        return unit(mean + centres[chosen] + within.draw(size, local))
+
+    count = 2 * NUM_QUERIES
+    queries = unit(vectors(2**31, count) + mean_difference + difference.draw(count, generator))
+    return vectors, queries[:NUM_QUERIES], queries[NUM_QUERIES:]
+
+
+def uniformly(width: int) -> tuple[Blocks, np.ndarray, np.ndarray]:
+    """Vectors without any structure, and queries like them."""
+
+    def vectors(number: int, size: int) -> np.ndarray:
+        return unit(np.random.default_rng([2, number]).standard_normal((size, width), dtype=np.float32))
+
+    return vectors, vectors(2**31, NUM_QUERIES), vectors(2**31 + 1, NUM_QUERIES)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def measure(count: int, width: int, draw: Draw, is_quick: bool) -> dict[str, object]:
+    """Latencies of exact and compressed search over one library, and what it takes."""
+    vectors, sample_queries, queries = draw(width)
+    queries = queries[:50] if is_quick else queries
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "library"
+        index = FolderIndex.create(
+            folder, width=width, fingerprint="benchmark", details={}, options=SearchOptions(exact_up_to=count)
+        )
+        for number, start in enumerate(range(0, count, BLOCK)):
+            size = min(BLOCK, count - start)
+            index.add(moments(start, size), vectors(number, size))
+        index.save()
+        found, exact_seconds = ask(index, queries)
+        result: dict[str, object] = {"exact": milliseconds(exact_seconds) | {"bytes_per_dimension": 4.0}}
+        # the compressed library takes the place of the exact one, whose vectors are still needed
+        (exact,) = (segment.vectors for segment in index._segments)
+        index.options, index.sample_queries = SearchOptions(exact_up_to=0, target_recall=RECALLS[0]), sample_queries
+        begin = time.perf_counter()
+        index.compact()
+        result["build_seconds"] = round(time.perf_counter() - begin, 1)
+        (segment,) = index._segments
+        if not isinstance(segment.vectors, CompressedVectors):
+            return result | {"compressed": segment.search["why"]}
+        result |= taken(folder, count, width)
+        for recall in RECALLS:
+            calibration = calibrate(exact, segment.vectors, recall, sample_queries)
+            if calibration is None:
+                result[f"recall_{recall}"] = "out of reach at a byte per dimension"
+                continue
+            segment.vectors.effort = calibration.effort
+            some, seconds = ask(index, queries)
+            share = np.mean([len(one & right) / NUM_RESULTS for one, right in zip(some, found, strict=True)])
+            result[f"recall_{recall}"] = {
+                "recall_at_10": round(float(share), 4),
+                "ratio": round(statistics.median(exact_seconds) / statistics.median(seconds), 1),
+                **milliseconds(seconds),
+                **asdict(calibration.effort),
+            }
+    return result
+
+
+def moments(first: int, count: int) -> list[Moment]:
+    return [
+        Moment(
+            video=f"/films/{number // MOMENTS_PER_VIDEO}.mp4",
+            start_seconds=2.0 * (number % MOMENTS_PER_VIDEO),
+            end_seconds=2.0 * (number % MOMENTS_PER_VIDEO) + 4.0,
+            signature="",
+        )
+        for number in range(first, first + count)
+    ]
+
+
+def ask(index: FolderIndex, queries: np.ndarray) -> tuple[list[set[Moment]], list[float]]:
+    """What every query finds, and how long it takes; the first few warm up."""
+    found, seconds = [], []
+    index.nearest(queries[:3], NUM_RESULTS)
+    for query in queries:
+        begin = time.perf_counter()
+        (hits,) = index.nearest(query, NUM_RESULTS)
+        seconds.append(time.perf_counter() - begin)
+        found.append({hit.moment for hit in hits})
+    return found, seconds
+
+
+def milliseconds(seconds: list[float]) -> dict[str, float]:
+    return {f"p{rank}_ms": round(1000 * float(np.percentile(seconds, rank)), 3) for rank in (50, 99)}
+
+
+def taken(folder: Path, count: int, width: int) -> dict[str, object]:
+    """Bytes on disk, and memory of a process that opens the library and asks it."""
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    vectors = sum(size for name, size in sizes.items() if name.startswith(("codes-", "codec-", "lists-")))
+    told = subprocess.run([sys.executable, "-c", READER, str(folder)], capture_output=True, text=True, check=True)
+    return {
+        "bytes_per_dimension": round(vectors / count / width, 4),
+        "disk_bytes_per_moment": round(sum(sizes.values()) / count, 1),
+        **{name: round(1024 * kilobytes / count, 1) for name, kilobytes in json.loads(told.stdout).items()},
+    }
+
+
+if __name__ == "__main__":
+    main()
