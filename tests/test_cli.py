@@ -117,7 +117,7 @@ def test_own_videos_are_indexed_searched_and_asked(demo, tmp_path):
     strict = run(*arguments, "--strict")
     assert strict.returncode == 2
     assert "broken.mp4" in strict.stderr
-    found = run("search", tmp_path / "library", "a red ball moves left", "-k", "3", "--json")
+    found = run("search", tmp_path / "library", "a red ball moves left", "-k", "3", "--merge-drop", "0", "--json")
     results = json.loads(found.stdout)["results"]
     assert len(results) == 3
     for row in results:
