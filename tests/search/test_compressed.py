@@ -63,6 +63,7 @@ def library():
     return exact, CompressedVectors(compressor.codec, codes, compressor.lists, effort)
 
 
+@pytest.mark.slow
 def test_calibration_finds_the_least_effort_that_is_enough(library):
     exact, compressed = library
     before, queries = compressed.effort, embeddings(60) + 0.01

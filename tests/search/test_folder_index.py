@@ -142,8 +142,10 @@ def test_a_library_of_version_1_opens_and_is_written_anew(tmp_path):
     index = FolderIndex.open(tmp_path, fingerprint="f")
     assert index.videos() == ["a.mp4", "b.mp4"]
     assert index.nearest(vectors[2], 1)[0][0].moment.video == "b.mp4"
+    assert index.verify().num_unproven == 3
     index.add([moment("c.mp4")], np.ones((1, 4)))
     index.save()
+    assert index.verify().num_unproven == 0
     again = FolderIndex.open(tmp_path, fingerprint="f")
     assert again.moments == index.moments
     assert again.details == {"checkpoint": "c"}
