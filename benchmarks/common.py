@@ -62,6 +62,7 @@ def arguments(
     compile: bool = False,
     demo: bool = False,
     numbers: Mapping[str, tuple[float, str]] | None = None,
+    profile: bool = False,
 ) -> argparse.Namespace:
     """The options of every benchmark, ``--quick`` and ``--save``, and those that some have.
 
@@ -72,6 +73,7 @@ def arguments(
         compile: Whether there is ``--compile``.
         demo: Whether there is ``--demo``.
         numbers: Options that take a number, by name: the default, and what it means.
+        profile: Whether there is ``--profile``.
 
     Returns:
         The options, and as ``variant`` those that are not the default, in words.
@@ -88,6 +90,8 @@ def arguments(
         parser.add_argument("--demo", help="folder of a finished demo, for what needs trained weights")
     for name, (default, meaning) in (numbers or {}).items():
         parser.add_argument(f"--{name}", type=float, default=default, help=f"{meaning} (default: {default:g})")
+    if profile:
+        parser.add_argument("--profile", action="store_true", help="also list the operations that take most time")
     options = parser.parse_args()
     given = [getattr(options, name) for name, choices in (("size", size), ("dtype", dtype)) if choices]
     defaults = [choices[0] for choices in (size, dtype) if choices]

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from clover.allocator import keep_freed_memory
-from clover.data.loader import PretrainingBatch
+from clover.data.collators import PretrainingBatch
 from clover.distributed import ALONE
 from clover.experiment.pretraining import network_output, pretraining_loss
 from clover.modeling.initialise import new_model

@@ -15,11 +15,11 @@ class SavedMemory(saved_tensors_hooks):
     Hooks entered inside take precedence: what they let go is not counted.
 
     Args:
-        besides: What is there anyway (weights, the batch) and is not counted.
+        besides: What is there anyway (weights, a batch's values) and is not counted; what is no tensor is passed over.
     """
 
-    def __init__(self, besides: Iterable[Tensor]) -> None:
-        self._besides = {tensor.untyped_storage().data_ptr() for tensor in besides}
+    def __init__(self, besides: Iterable[object]) -> None:
+        self._besides = {value.untyped_storage().data_ptr() for value in besides if isinstance(value, Tensor)}
         self._holders: Counter[int] = Counter()
         self.num_bytes = 0
         """Held now."""

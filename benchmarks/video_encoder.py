@@ -71,11 +71,15 @@ def plain_attention(block: SwinBlock, tokens: Tensor) -> Tensor:
     return tokens[:, : extents[0], : extents[1], : extents[2]].contiguous()
 
 
-def plain_forward(encoder: VideoEncoder, clip: Tensor) -> Tensor:
-    """The whole encoder, with a convolution for patches and channels first between stages."""
+def plain_forward(encoder: VideoEncoder, clip: Tensor, is_masked_cell: Tensor | None = None) -> Tensor:
+    """The whole encoder, with a convolution for patches and channels first between stages; without stochastic depth."""
     embedding = encoder.patch_embedding
     patches = F.conv3d(clip.permute(0, 4, 1, 2, 3), embedding.weight, embedding.bias, stride=embedding.patch_size)
     tokens = embedding.norm(patches.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(patches.shape)
+    if is_masked_cell is not None:
+        rows, columns = (e // cell for e, cell in zip(tokens.shape[3:], is_masked_cell.shape[1:], strict=True))
+        is_masked = is_masked_cell.repeat_interleave(rows, 1).repeat_interleave(columns, 2)[:, None, None]
+        tokens = torch.where(is_masked, encoder.mask_token.to(tokens.dtype).view(-1, 1, 1, 1), tokens)
     for stage, blocks in enumerate(encoder.stages):
         channels_last = tokens.permute(0, 2, 3, 4, 1)
         if stage:

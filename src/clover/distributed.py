@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +15,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from clover.errors import ConfigError
+from clover.errors import ConfigError, TrainingError
 
-_TIMEOUT = timedelta(minutes=30)
-"""The first process may be alone for long: it decodes, tags and evaluates for all."""
+_TIMEOUT = timedelta(days=2)
+"""The first process may be alone for long: it decodes, tags and evaluates for all. One that ends, torchrun notices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def together() -> Iterator[Processes]:
         yield current()
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    if torch.cuda.is_available():
+    if local_rank() < torch.cuda.device_count():
         torch.cuda.set_device(local_rank())
     try:
         dist.init_process_group(backend, timeout=_TIMEOUT)
@@ -153,5 +154,11 @@ def together() -> Iterator[Processes]:
         ) from error
     try:
         yield current()
+        gc.collect()  # what still talks to the others ends before the group does
+        dist.barrier()
+    except RuntimeError as error:
+        if "Connection" not in str(error) and not isinstance(error, dist.DistBackendError):
+            raise
+        raise TrainingError("another process of this run has ended; what it said is above") from error
     finally:
         dist.destroy_process_group()

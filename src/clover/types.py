@@ -11,13 +11,16 @@ This module must not import torch at run time: importing the package stays cheap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+Parallel = Literal["ddp", "fsdp"]
+"""How several processes hold a network: all weights on each, or a share of them."""
 
 IGNORED = -100
 """Target of a position that takes no part in a loss."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clover.data.loader import ChoiceBatch, PairBatch, QuestionBatch
+from clover.data.collators import ChoiceBatch, PairBatch, QuestionBatch
 from clover.data.text import Tokenizer
 from clover.distributed import ALONE
 from clover.experiment.tasks import AnswerTask, ChoiceTask, RetrievalTask

@@ -76,7 +76,7 @@ def swin(golden: Golden) -> None:
     tokens = patches
     for stage, blocks in enumerate(encoder.stages):
         for block in blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, None)
         if stage < len(encoder.mergings):
             tokens = encoder.mergings[stage](tokens)
         middle[f"layers.{stage}"] = channels_first(tokens)

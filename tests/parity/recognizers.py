@@ -39,7 +39,6 @@ def pretrain(golden: Golden) -> None:
     hooks = [
         model.video_encoder.register_forward_hook(lambda *_: None),
         model.text_encoder.register_forward_hook(lambda _, __, out: seen.update(text=out)),
-        model.fusion_encoder.register_forward_hook(lambda _, __, out: seen.update(fused=out)),
         model.video_encoder.norm.register_forward_hook(lambda _, __, out: seen.update(video=out)),
     ]
     output = model.pretraining_output(clips, cells, token_ids, masked_ids, is_token, is_masked_word)
@@ -48,7 +47,9 @@ def pretrain(golden: Golden) -> None:
     losses = pretraining_losses(output, labels[is_masked_word], PretrainingObjectiveConfig())
     masked_video, video = seen["video"].chunk(2)
     text, masked_text = seen["text"].chunk(2)
-    fused = torch.cat([seen["fused"].video, seen["fused"].text], dim=1)
+    # the run itself works out what it needs of the fused tokens only; here are all
+    whole = model.fuse(seen["video"], seen["text"], is_token.repeat(2, 1))
+    fused = torch.cat([whole.video, whole.text], dim=1)
     patches = model.video_encoder.patch_embedding(clips)
     marked = model.video_encoder.replace_masked(torch.zeros_like(patches), cells) == model.video_encoder.mask_token
     embeddings = output.embeddings

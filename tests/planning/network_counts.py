@@ -22,7 +22,7 @@ def counted_flops(config, sample):
             patches = network.video_encoder.patch_embedding(clip)
             video = network.video_encoder.encode_patches(torch.cat([patches, patches]))
             text = network.text_encoder(token_ids, is_token)
-            fused = network.fuse(video, text, is_token)
+            fused = network.fuse(video, text, is_token, gives_video=False)
             ends = [
                 network.embed_video(video),
                 network.embed_text(text),

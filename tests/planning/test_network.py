@@ -53,11 +53,14 @@ def test_operations_of_maps_that_no_window_divides(num_frames, frame_size, windo
 
 
 def test_base_costs_what_is_said_of_it():
-    """About 880 GFLOP a video and 240 an image, 1.15e20 in 40 epochs over 2.5 M and 2.8 M."""
+    """About 880 GFLOP a video and 240 an image, 1.15e20 in 40 epochs over 2.5 M and 2.8 M, less a hundredth and a half.
+
+    So much is saved by a last fusion layer that works at the text's places alone.
+    """
     video, image = (planned(*each)[1].training for each in (BASE, BASE_IMAGE))
-    assert video == pytest.approx(880e9, rel=0.01)
-    assert image == pytest.approx(240e9, rel=0.02)
-    assert 40 * (2.5e6 * video + 2.8e6 * image) == pytest.approx(1.15e20, rel=0.01)
+    assert video == pytest.approx(0.985 * 880e9, rel=0.005)
+    assert image == pytest.approx(0.985 * 240e9, rel=0.01)
+    assert 40 * (2.5e6 * video + 2.8e6 * image) == pytest.approx(0.985 * 1.15e20, rel=0.01)
 
 
 @pytest.mark.parametrize(("config", "sample"), [TINY, SMALL], ids=["tiny", "small"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clover.data.batches import micro_batches
-from clover.data.loader import PretrainingBatch
+from clover.data.collators import PretrainingBatch
 from clover.distributed import ALONE
 from clover.errors import ConfigError
 from clover.experiment.pretraining import pretraining_loss

@@ -32,7 +32,17 @@ def batches(values):
 
 
 def toy_run(
-    folder, values, *, first_step=0, health=None, keep=None, occasional=(), save_every=0, run="{}", resume=False
+    folder,
+    values,
+    *,
+    health=None,
+    keep=None,
+    occasional=(),
+    save_every=0,
+    run="{}",
+    resume=False,
+    during=lambda step: None,
+    saves_at_the_end=False,
 ):
     """Weights after the run, and its log; a batch's value is the loss' factor."""
     torch.manual_seed(0)
@@ -47,7 +57,8 @@ def toy_run(
         keep=keep or KeepConfig(),
     )
 
-    def gradients(batch, _):
+    def gradients(batch, step):
+        during(step)
         loss = layer(torch.rand(4, 3)).square().sum() * batch.value
         loss.backward()
         return Losses(terms={"toy": loss.detach()}, total=loss.detach())
@@ -63,6 +74,8 @@ def toy_run(
             occasional=occasional,
         )
         training.run(batches(values)[first_step:], first_step=first_step)
+    if saves_at_the_end:
+        states.save(len(values))
     return {name: value.clone() for name, value in layer.state_dict().items()}
 
 
@@ -120,20 +133,48 @@ def test_wrong_policies_are_refused(wrong):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_saves_first_and_goes_on_to_the_same(tmp_path, number):
-    values = [1.0] * 6
-    whole = toy_run(tmp_path / "whole", values)
+    """What is due after the step at work is done when the run goes on; a cluster and torchrun may both ask."""
+    values, done = [1.0] * 6, {"whole": [], "stopped": []}
+    due = {name: [Occasional(every=3, run=each.append)] for name, each in done.items()}
+    whole = toy_run(tmp_path / "whole", values, occasional=due["whole"])
     before = signal.getsignal(number)
-    asking = Occasional(every=3, run=lambda _: os.kill(os.getpid(), number))
+
+    def ask(step):
+        for _ in range(2 if number == signal.SIGTERM else 1):
+            if step == 2:
+                os.kill(os.getpid(), number)
+
     with pytest.raises(InterruptedRunError, match="state after 3 steps") as stopped:
-        toy_run(tmp_path / "stopped", values, occasional=[asking])
+        toy_run(tmp_path / "stopped", values, occasional=due["stopped"], during=ask)
     assert stopped.value.exit_status == 128 + number
     assert signal.getsignal(number) is before
-    assert same(toy_run(tmp_path / "stopped", values, resume=True), whole)
+    assert done["stopped"] == []
+    assert same(toy_run(tmp_path / "stopped", values, occasional=due["stopped"], resume=True), whole)
+    assert done["stopped"] == done["whole"] == [3, 6]
     plain = [
         [{name: value for name, value in row.items() if not name.startswith("time_")} for row in rows(tmp_path / name)]
         for name in ("whole", "stopped")
     ]
     assert plain[0] == plain[1]
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path):
+    def ask(step):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        toy_run(tmp_path, [1.0] * 3, during=ask)
+    assert saved_states(tmp_path / "states") == []
+
+
+def test_a_state_is_not_written_twice(tmp_path):
+    """Its means would be lost, and, killed in between, the state."""
+    toy_run(tmp_path, [1.0] * 4, save_every=2, keep=KeepConfig(last=1, best_by="toy"), saves_at_the_end=True)
+    states = saved_states(tmp_path / "states")
+    assert "step-00000004" in [path.name for path in states]
+    assert all("toy" in json.loads((path / "state.json").read_text())["means"] for path in states)
+    assert not list((tmp_path / "states").glob(".*"))
 
 
 def test_the_last_and_the_best_states_are_kept(tmp_path):

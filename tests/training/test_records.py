@@ -58,7 +58,9 @@ def test_going_on_adds_a_session_and_keeps_the_rest(tmp_path):
     again.enter(tmp_path / "second", 0)
     plain = written(tmp_path)
     assert [session["first_steps"] for session in plain["sessions"]] == [{"first": 0}, {"first": 6, "second": 0}]
-    assert plain["experiment"] == {"seed": 1}
+    assert plain["experiment"] == {"seed": 1, "log_to": ["wandb"]}
+    assert plain["sessions"][1]["settings_before"] == {"seed": 1}
+    assert "settings_before" not in plain["sessions"][0]
     assert not plain["is_finished"]
 
 

@@ -5,28 +5,45 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from clover.commands.options import parse
-from clover.commands.searching import note_unread
+from clover.commands.searching import FilterOptions, note_unread, open_with_model, span_row
 from clover.errors import ConfigError
-from clover.pipeline import Clover
+from clover.pipeline import Answer, Clover
+from clover.search.asking import (
+    AskConfig,
+    Reply,
+    answer_distribution,
+    answering_method,
+    ask_library,
+    best_answers,
+    not_sure,
+)
+from clover.training.devices import choose_device
 
 
 @dataclass(frozen=True, kw_only=True)
 class AskOptions:
-    """Ask a question about a video."""
+    """Ask a question about a library, LIBRARY QUESTION, or about one video, CHECKPOINT VIDEO QUESTION."""
 
-    checkpoint: tyro.conf.Positional[str]
-    """Checkpoint folder of a model fine-tuned on questions."""
-    video: tyro.conf.Positional[str]
-    """Video or image file."""
-    question: tyro.conf.Positional[str]
-    """The question."""
+    what: tyro.conf.Positional[tuple[str, ...]]
+    """A library and a question; or the checkpoint folder of a model fine-tuned on questions, a video or image file and
+    a question."""
     num_answers: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 3
     """Most answers."""
+    choices: tuple[str, ...] = ()
+    """Possible answers; the model's own vocabulary when none are given."""
+    asking: tyro.conf.OmitArgPrefixes[AskConfig] = AskConfig()
+    """What an answer rests on."""
+    where: tyro.conf.OmitArgPrefixes[FilterOptions] = FilterOptions()
+    """Which videos of the library are looked at."""
+    checkpoint: str = ""
+    """Checkpoint folder for a library whose model is no longer where it was while indexing."""
+    device: str = "auto"
+    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
     json: bool = False
     """Print one JSON object."""
 
@@ -34,16 +51,79 @@ class AskOptions:
 def ask(arguments: Sequence[str]) -> None:
     """Run `clover ask`."""
     options = parse(AskOptions, arguments, command="ask")
+    if len(options.what) not in (2, 3):
+        raise ConfigError(
+            f"{len(options.what)} words are no question: give LIBRARY QUESTION or CHECKPOINT VIDEO QUESTION, "
+            "the question in quotes"
+        )
+    question = options.what[-1]
     if options.num_answers < 1:
         raise ConfigError(f"{options.num_answers} answers are no answers; ask for at least 1")
-    if not options.question.strip():
+    if not question.strip():
         raise ConfigError("the question is blank; ask something")
-    clover = Clover.from_pretrained(options.checkpoint)
-    note_unread(clover, options.question)
-    answers = clover.answer(options.video, options.question, num_answers=options.num_answers)
-    if options.json:
-        rows = [{"answer": answer.text, "probability": round(answer.probability, 4)} for answer in answers]
-        print(json.dumps({"question": options.question, "answers": rows}))
+    if len(options.what) == 3:
+        _ask_video(options, *options.what)
         return
+    clover, library = open_with_model(options.what[0], options.checkpoint, options.device)
+    note_unread(clover, question)
+    reply = ask_library(
+        library,
+        clover,
+        question,
+        choices=options.choices,
+        num_answers=options.num_answers,
+        config=options.asking,
+        where=options.where.as_filter(),
+    )
+    _print_json(question, reply) if options.json else _print(reply)
+
+
+def _ask_video(options: AskOptions, checkpoint: str, video: str, question: str) -> None:
+    clover = Clover.from_pretrained(checkpoint, device=choose_device(options.device))
+    note_unread(clover, question)
+    answering_method(clover, options.choices)
+    tokens = clover.video_tokens([clover.clip(video)])
+    names, probabilities = answer_distribution(clover, tokens, question, options.choices)
+    answers = best_answers(names, probabilities[0], options.num_answers)
+    reason = not_sure(answers, options.asking)
+    if options.json:
+        unknown = {} if reason is None else {"unknown": reason}
+        print(json.dumps({"question": question, "answers": _answer_rows(answers), **unknown}))
+        return
+    if reason is not None:
+        print(f"I don't know: {reason}")
+    _print_answers(answers)
+
+
+def _answer_rows(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    return [{"answer": answer.text, "probability": round(answer.probability, 4)} for answer in answers]
+
+
+def _print_answers(answers: Sequence[Answer]) -> None:
     for answer in answers:
         print(f"{100 * answer.probability:5.1f} %  {answer.text}")
+
+
+def _print_json(question: str, reply: Reply) -> None:
+    evidence = [
+        {**span_row(one.span), "weight": round(one.weight, 4), "answers": _answer_rows(one.answers)}
+        for one in reply.evidence
+    ]
+    row = {"question": question, "answers": _answer_rows(reply.answers), "method": reply.method, "evidence": evidence}
+    print(json.dumps(row if reply.unknown is None else {**row, "unknown": reply.unknown}))
+
+
+def _print(reply: Reply) -> None:
+    if reply.unknown is not None:
+        print(f"I don't know: {reply.unknown}")
+    _print_answers(reply.answers)
+    if not reply.evidence:
+        return
+    print(f"\nfrom {len(reply.evidence)} moments, by {reply.method}:")
+    print("weight  confidence     from       to  answer")
+    for one in reply.evidence:
+        row, best = span_row(one.span), one.answers[0]
+        print(
+            f"{100 * one.weight:4.0f} %  {100 * row['confidence']:8.1f} %  {row['start_seconds']:5.1f} s  "
+            f"{row['end_seconds']:5.1f} s  {best.text} ({100 * best.probability:.0f} %)  {row['video']}"
+        )

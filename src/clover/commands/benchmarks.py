@@ -26,6 +26,7 @@ from clover.experiment.configs import BenchmarkExperiment
 from clover.files import write_text
 from clover.pipeline import Clover
 from clover.recipes.benchmarks import has_published_size, published, small, zero_shot_inputs
+from clover.training.devices import choose_device
 from clover.training.logbook import progress
 
 Recipe = Literal["auto", "published", "small"]
@@ -141,6 +142,8 @@ class EvaluateBenchmarkOptions:
     """Rows whose video is missing or unreadable: refuse, leave out, or count as wrong."""
     by_fusion: bool = False
     """MSRVTT-MC: choose by the fusion encoder in place of the published way."""
+    device: str = "auto"
+    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
     baselines: bool = False
     """Also measure with shuffled frames and with the middle frame alone."""
     predictions: str = ""
@@ -155,7 +158,7 @@ def evaluate_on(name: str, arguments: Sequence[str]) -> None:
     """Run `clover evaluate BENCHMARK`."""
     row = benchmark(name)
     options = parse(EvaluateBenchmarkOptions, arguments, command=f"evaluate {name}")
-    clover = Clover.from_pretrained(options.checkpoint)
+    clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
     if options.zero_shot:
         clover = clover.with_inputs(zero_shot_inputs(row, clover))
     data = BenchmarkData(row, Path(options.annotations), Path(options.videos), options.missing)

@@ -15,10 +15,17 @@ from clover.commands.train import report_skipped
 from clover.data.shapes.corpus import read_pairs, read_questions
 from clover.errors import ConfigError
 from clover.evaluation.benchmarks import BENCHMARKS
-from clover.evaluation.figures import question_figures, question_table, retrieval_figures, retrieval_table
+from clover.evaluation.figures import (
+    baselines_table,
+    question_figures,
+    question_table,
+    retrieval_figures,
+    retrieval_table,
+)
 from clover.evaluation.open_answer import evaluate_questions
 from clover.evaluation.retrieval import evaluate_retrieval, one_text_per_video
 from clover.pipeline import Clover
+from clover.training.devices import choose_device
 from clover.training.logbook import progress
 
 
@@ -34,6 +41,10 @@ class EvaluateOptions:
     """train, validation or test."""
     all_captions: bool = False
     """Retrieval: every caption is a query, not only the first of each video."""
+    baselines: bool = False
+    """Questions: also measure with shuffled frames and with the middle frame alone, by kind of question."""
+    device: str = "auto"
+    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
     strict: bool = False
     """Stop at a video that cannot be read instead of leaving it out."""
     json: bool = False
@@ -58,7 +69,9 @@ def evaluate(arguments: Sequence[str]) -> None:
         return
     task = arguments[0]
     options = parse(EvaluateOptions, arguments[1:], command=f"evaluate {task}")
-    clover = Clover.from_pretrained(options.checkpoint)
+    if options.baselines and task == "retrieval":
+        raise ConfigError("--baselines is for questions; for retrieval evaluate a benchmark, such as msrvtt-retrieval")
+    clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
     folder = Path(options.corpus)
     with progress("evaluating", quiet=options.json) as report:
         if task == "retrieval":
@@ -68,7 +81,14 @@ def evaluate(arguments: Sequence[str]) -> None:
         else:
             questions = read_questions(folder, options.split)
             training = read_questions(folder, "train")
-            answers = evaluate_questions(clover, questions, training, strict=options.strict, progress=report)
+            answers = evaluate_questions(
+                clover,
+                questions,
+                training,
+                with_baselines=options.baselines,
+                strict=options.strict,
+                progress=report,
+            )
     if task == "retrieval":
         plain = retrieval_figures(retrieval)
         table, skipped = retrieval_table(retrieval), retrieval.skipped
@@ -79,4 +99,6 @@ def evaluate(arguments: Sequence[str]) -> None:
         print(json.dumps(plain | {"skipped": skipped}))
         return
     Console().print(table)
+    if task == "questions" and answers.baselines:
+        Console().print(baselines_table(answers))
     report_skipped(skipped)

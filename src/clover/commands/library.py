@@ -20,6 +20,7 @@ from clover.search.index import is_remote
 from clover.search.indexing import in_part, index_videos
 from clover.search.joining import join_libraries, part_folder
 from clover.search.windows import WindowConfig
+from clover.training.devices import choose_device
 from clover.training.logbook import progress
 
 
@@ -35,6 +36,8 @@ class IndexOptions:
     """Folder of the library, or milvus://HOST:PORT/NAME."""
     windows: tyro.conf.OmitArgPrefixes[WindowConfig] = WindowConfig()
     """How videos are cut into moments."""
+    device: str = "auto"
+    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
     tags: tuple[str, ...] = ()
     """Words to file the videos under."""
     part: str = ""
@@ -56,12 +59,17 @@ def index(arguments: Sequence[str]) -> None:
         raise ConfigError(f"there are no videos or images in {', '.join(options.videos)}")
     out = options.out
     if options.part:
+        if is_remote(out):
+            raise ConfigError(
+                "--part makes a folder for every part: give a folder with --out, and then clover join --out "
+                f"{options.out}"
+            )
         part = Part.parse(options.part)
         videos = [video for video in videos if in_part(video, part.index, part.count)]
-        out = out if is_remote(out) else str(part_folder(Path(out), part.index, part.count))
+        out = str(part_folder(Path(out), part.index, part.count))
     if not is_remote(out):
         check_writable(Path(out))
-    clover = Clover.from_pretrained(options.checkpoint)
+    clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
     checkpoint = str(Path(options.checkpoint).resolve())
     library = open_library(out, clover, options.windows, checkpoint=checkpoint)
     with progress("indexing") as report:

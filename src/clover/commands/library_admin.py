@@ -18,6 +18,7 @@ from clover.pipeline import Clover
 from clover.search.index import open_index
 from clover.search.migration import migrate
 from clover.search.upkeep import compact
+from clover.training.devices import choose_device
 from clover.training.logbook import progress
 
 
@@ -172,6 +173,8 @@ class MigrateOptions:
     """Folder of the library, or milvus://HOST:PORT/NAME."""
     checkpoint: str
     """Checkpoint folder of the model that takes over."""
+    device: str = "auto"
+    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
     drop_missing: bool = False
     """Leave videos out that can no longer be read."""
 
@@ -179,7 +182,7 @@ class MigrateOptions:
 def _migrate(arguments: Sequence[str]) -> None:
     options = parse(MigrateOptions, arguments, command="library migrate")
     index = open_index(options.library)
-    clover = Clover.from_pretrained(options.checkpoint)
+    clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
     with progress("migrating") as report:
         done = migrate(
             index,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar, cast
 
 import tyro
@@ -55,7 +55,6 @@ def choose(
     Raises:
         ConfigError: there is no such recipe.
     """
-    names = ", ".join(table)
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = [
             f"usage: clover {command} RECIPE [OPTIONS]    (clover {command} RECIPE --help lists its options)",
@@ -64,9 +63,19 @@ def choose(
         for name, make in table.items():
             lines.append(f"  {name:24} {(make.__doc__ or '').strip().splitlines()[0]}")
         if not arguments:
-            raise ConfigError(f"no recipe given; choose one of {names}")
+            raise ConfigError(f"no recipe given; choose one of {', '.join(table)}")
         print("\n".join(lines))
         sys.exit(0)
-    if arguments[0] not in table:
-        raise ConfigError(f"unknown recipe {arguments[0]!r}; choose one of {names}")
-    return table[arguments[0]](), list(arguments[1:])
+    return table[recipe_name(table, arguments[0])](), list(arguments[1:])
+
+
+def recipe_name(table: Collection[str], given: str) -> str:
+    """The name of a recipe, which may be written with - or _ between its words.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    for name in table:
+        if name.replace("_", "-") == given.replace("_", "-"):
+            return name
+    raise ConfigError(f"unknown recipe {given!r}; choose one of {', '.join(table)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from clover.commands.options import parse
+from clover.commands.options import parse, recipe_name
 from clover.config import to_plain
 from clover.errors import ConfigError
 from clover.planning.workload import (
@@ -22,10 +22,8 @@ from clover.planning.workload import (
 )
 
 if TYPE_CHECKING:
+    from clover.planning.memory import Precision
     from clover.planning.plan import Setting
-
-_STAND_INS = {"webvid_cc3m": "base-size"}
-"""Recipe with the same network and batch, for one whose data have no recipe of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +37,13 @@ class PlanOptions:
     batch_size: int | None = None
     """Samples of a step on all devices; the recipe's if not given."""
     micro_batch_size: int = 0
-    """Samples that go through the network together on one device; 0: the recipe's, or the largest that fits."""
+    """Samples that go through the network together on one device; 0: the largest that fits."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """Whole weights on every device (ddp), or weights, gradients and optimiser states shared out (fsdp)."""
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
-    """Numbers that the network computes with."""
+    precision: Literal["recipe", "bfloat16", "float32"] = "recipe"
+    """Numbers that the network computes with; the recipe's if not given."""
     checkpoints_activations: bool = False
-    """Compute every layer again in the backward pass: less memory, one forward pass more."""
+    """Compute every layer again in the backward pass: less memory, one forward pass more; also if the recipe does."""
     utilisation: float = 40.0
     """Per cent of the data sheet's peak that is reached, operations done twice included."""
     videos: int | None = None
@@ -102,14 +100,12 @@ def setting_of(options: PlanOptions) -> Setting:
     from clover.planning.plan import Setting
     from clover.recipes.pretrain import RECIPES
 
-    recipes = {**{name: RECIPES[stand_in] for name, stand_in in _STAND_INS.items()}, **RECIPES}
-    if options.recipe not in recipes:
-        raise ConfigError(f"unknown recipe {options.recipe!r}; choose one of {', '.join(recipes)}")
-    recipe = recipes[options.recipe]()
+    name = recipe_name(RECIPES, options.recipe)
+    recipe = RECIPES[name]()
     vocabulary_size = max(recipe.model.text.vocabulary_size, recipe.data.vocabulary_size)
     num_devices, device = parse_devices(options.devices, flops=options.device_flops, memory_bytes=options.device_memory)
     batch_size = recipe.training.batch_size if options.batch_size is None else options.batch_size
-    known = WORKLOADS.get(options.recipe) or Workload(
+    known = WORKLOADS.get(name) or Workload(
         num_videos=recipe.training.batch_size * recipe.training.num_steps, num_images=0, num_epochs=1.0
     )
     workload = Workload(
@@ -119,6 +115,8 @@ def setting_of(options: PlanOptions) -> Setting:
         name=known.name if options.videos is None and options.images is None else "",
     )
     inputs = recipe.inputs
+    chosen = recipe.compute.precision if options.precision == "recipe" else options.precision
+    precision: Precision = "bfloat16" if chosen == "bfloat16" else "float32"
     return Setting(
         model=replace(recipe.model, text=replace(recipe.model.text, vocabulary_size=vocabulary_size)),
         objective=recipe.objective,
@@ -126,16 +124,16 @@ def setting_of(options: PlanOptions) -> Setting:
             num_frames=inputs.num_frames,
             frame_size=inputs.frames.size,
             text_length=inputs.max_text_length,
-            number_bytes=2 if options.precision == "bfloat16" else 4,
+            number_bytes=2 if precision == "bfloat16" else 4,
         ),
         workload=workload,
         batch_size=batch_size,
-        micro_batch_size=options.micro_batch_size or recipe.training.micro_batch_size,
+        micro_batch_size=options.micro_batch_size,
         num_devices=num_devices,
         device=device,
         parallel=options.parallel,
-        precision=options.precision,
-        recomputes_blocks=options.checkpoints_activations,
+        precision=precision,
+        recomputes_blocks=options.checkpoints_activations or recipe.compute.checkpoints_activations,
         utilisation=options.utilisation / 100,
         memory_share=options.memory_share / 100,
         machine_bandwidth=options.machine_bandwidth * 1e9,

@@ -6,16 +6,69 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from clover.commands.options import parse
+from clover.commands.train import report_skipped
 from clover.errors import CheckpointError, ConfigError, LibraryError
+from clover.files import check_writable
 from clover.pipeline import Clover
 from clover.search.engine import SearchConfig, open_library, search
-from clover.search.index import Index, open_index
+from clover.search.export import export_clips
+from clover.search.index import Filter, Index, open_index
+from clover.search.rerank import RerankConfig
 from clover.search.spans import Span
+from clover.training.devices import choose_device
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterOptions:
+    """Which videos of a library are looked at."""
+
+    folder: str = ""
+    """Only videos below this folder."""
+    since: str = ""
+    """Only files changed on this day or later, such as 2026-01-31."""
+    until: str = ""
+    """Only files changed on this day or earlier."""
+    min_seconds: float | None = None
+    """Only videos of this length or longer."""
+    max_seconds: float | None = None
+    """Only videos of this length or shorter."""
+    tags: tuple[str, ...] = ()
+    """Only videos with all of these tags."""
+
+    def as_filter(self) -> Filter | None:
+        """What an index understands; None admits everything.
+
+        Raises:
+            ConfigError: a day is not written as one.
+            LibraryError: a smallest value is above the largest.
+        """
+        if self == FilterOptions():
+            return None
+        return Filter(
+            folder=str(Path(self.folder).resolve()) if self.folder else "",
+            since=_day("since", self.since),
+            until=_day("until", self.until, days=1),
+            min_seconds=self.min_seconds,
+            max_seconds=self.max_seconds,
+            tags=self.tags,
+        )
+
+
+def _day(name: str, text: str, *, days: int = 0) -> float | None:
+    """Beginning of a day, or of one so many days later, in seconds since 1970."""
+    if not text:
+        return None
+    try:
+        return (datetime.fromisoformat(text) + timedelta(days=days)).timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise ConfigError(f"--{name} {text!r} is no day; write it as 2026-01-31") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +83,18 @@ class SearchOptions:
     """Most results."""
     results: tyro.conf.OmitArgPrefixes[SearchConfig] = SearchConfig()
     """What counts as a result."""
+    again: tyro.conf.OmitArgPrefixes[RerankConfig] = RerankConfig()
+    """Re-ranking by the fusion encoder."""
+    where: tyro.conf.OmitArgPrefixes[FilterOptions] = FilterOptions()
+    """Which videos are looked at."""
+    export: str = ""
+    """Folder for the results as MP4 clips, copied without loss from the key frame before each."""
+    exact: bool = False
+    """With --export, begin and end clips exactly, by encoding them anew."""
     checkpoint: str = ""
     """Checkpoint folder, when it is no longer where it was while indexing."""
+    device: str = "auto"
+    """auto (a GPU where there is one, else the processor), cpu, cuda, or a GPU by number as in cuda:1."""
     json: bool = False
     """Print one JSON object."""
 
@@ -43,29 +106,68 @@ def search_library(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{options.num_results} results are no results; ask for at least 1")
     if not options.query.strip():
         raise ConfigError("the query is blank; say what to look for")
-    clover, library = open_with_model(options.library, options.checkpoint)
+    if options.exact and not options.export:
+        raise ConfigError("--exact is for clips; name their folder with --export")
+    where = options.where.as_filter()
+    if options.export:
+        check_writable(Path(options.export))
+    clover, library = open_with_model(options.library, options.checkpoint, options.device)
     note_unread(clover, options.query)
-    spans = search(library, clover, options.query, options.num_results, options.results)
-    rows = [span_row(span) for span in spans]
+    spans = search(
+        library, clover, options.query, options.num_results, options.results, where=where, rerank=options.again
+    )
     if options.json:
-        print(json.dumps({"query": options.query, "results": rows}))
-        return
-    print(" score     from       to  video")
-    for row in rows:  # no table: paths are long, and must not be folded or taken for markup
-        print(f"{row['score']:6.3f}  {row['start_seconds']:5.1f} s  {row['end_seconds']:5.1f} s  {row['video']}")
+        print(json.dumps({"query": options.query, "results": [span_row(span) for span in spans]}))
+    elif spans:
+        _print(spans)
+    else:
+        print(_nothing(library, options.results, where))
+    if options.export and spans:
+        _export(spans, Path(options.export), exact=options.exact)
+
+
+def _print(spans: Sequence[Span]) -> None:
+    is_reranked = any(span.reranked is not None for span in spans)
+    print(f"{'reranked  ' if is_reranked else ''} score  confidence     from       to  video")
+    for span in spans:  # no table: paths are long, and must not be folded or taken for markup
+        again = "       -  " if span.reranked is None else f"{span.reranked:8.3f}  "
+        row = span_row(span)
+        print(
+            f"{again if is_reranked else ''}{row['score']:6.3f}  {100 * row['confidence']:8.1f} %  "
+            f"{row['start_seconds']:5.1f} s  {row['end_seconds']:5.1f} s  {row['video']}"
+        )
+
+
+def _nothing(library: Index, config: SearchConfig, where: Filter | None) -> str:
+    if not len(library):
+        return "nothing: the library is empty"
+    if config.min_confidence:
+        return f"nothing matches with a confidence of {100 * config.min_confidence:g} % or more"
+    return "nothing: no video of the library is as asked for" if where is not None else "nothing matches"
+
+
+def _export(spans: Sequence[Span], folder: Path, *, exact: bool) -> None:
+    done = export_clips(spans, folder, exact=exact)
+    num_copied = sum(clip.is_copied for clip in done.clips)
+    num_encoded = len(done.clips) - num_copied
+    # standard output may be one JSON object
+    print(f"{len(done.clips)} clips in {folder}: {num_copied} copied, {num_encoded} encoded anew", file=sys.stderr)
+    report_skipped(done.skipped)
 
 
 def span_row(span: Span) -> dict[str, Any]:
     """What is said of a result, rounded."""
-    return {
+    row: dict[str, Any] = {
         "video": span.video,
         "start_seconds": round(span.start_seconds, 3),
         "end_seconds": round(span.end_seconds, 3),
         "score": round(span.score, 4),
+        "confidence": round(span.confidence or 0.0, 4),
     }
+    return row if span.reranked is None else {**row, "reranked": round(span.reranked, 4)}
 
 
-def open_with_model(place: str, checkpoint: str) -> tuple[Clover, Index]:
+def open_with_model(place: str, checkpoint: str, device: str = "auto") -> tuple[Clover, Index]:
     """A library and the model that made it, from ``checkpoint`` or, if that is empty, from where the library says.
 
     Raises:
@@ -76,7 +178,7 @@ def open_with_model(place: str, checkpoint: str) -> tuple[Clover, Index]:
     if not model:
         raise LibraryError(f"{place} does not say which checkpoint made it; name it with --checkpoint")
     try:
-        clover = Clover.from_pretrained(model)
+        clover = Clover.from_pretrained(model, device=choose_device(device))
     except CheckpointError as error:
         hint = "" if checkpoint else "; the library was made with it: name its new place with --checkpoint"
         raise CheckpointError(f"{error}{hint}") from error

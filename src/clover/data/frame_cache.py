@@ -53,6 +53,7 @@ class FrameCache:
         size: int,
         strict: bool = False,
         num_threads: int = 2,
+        tries_again: bool = True,
         progress: Callable[[int, int], None] | None = None,
     ) -> FrameCache:
         """Decode videos, or open the cache when these very files were decoded before.
@@ -64,6 +65,7 @@ class FrameCache:
             size: Height and width they are resized to, without regard to the aspect.
             strict: Stop at the first file that cannot be read instead of leaving it out.
             num_threads: Files decoded at a time.
+            tries_again: Decode once more where an earlier cache lacks files that could not be read.
             progress: Called with (done, total).
 
         Raises:
@@ -73,7 +75,7 @@ class FrameCache:
         stamps = [(str(video), video.stat().st_size, video.stat().st_mtime_ns) for video in videos if video.exists()]
         key = hashlib.sha256(json.dumps([stamps, [str(v) for v in videos], num_kept, size]).encode()).hexdigest()[:16]
         target = folder / key
-        if not (target / "cache.json").is_file() or cls(target).skipped:  # what could not be read may now be mended
+        if not (target / "cache.json").is_file() or (tries_again and cls(target).skipped):
             write_folder(target, lambda aside: _decode(aside, videos, num_kept, size, strict, num_threads, progress))
         return cls(target)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from rich.table import Table
 
 from clover.evaluation.open_answer import QuestionResult
@@ -24,7 +26,10 @@ def retrieval_figures(result: RetrievalResult) -> dict[str, object]:
 def question_figures(result: QuestionResult) -> dict[str, object]:
     """Figures of metrics.json."""
     names = ("num_questions", "accuracy", "most_frequent_answer", "question_only")
-    return {name: round(getattr(result, name), 4) for name in names}
+    figures: dict[str, object] = {name: round(getattr(result, name), 4) for name in names}
+    if result.baselines:
+        figures["baselines"] = {name: asdict(kind) for name, kind in result.baselines.items()}
+    return figures
 
 
 def retrieval_table(result: RetrievalResult) -> Table:
@@ -55,4 +60,24 @@ def question_table(result: QuestionResult) -> Table:
     table.add_row("the model, by kind of question:", "")
     for name, accuracy in result.by_type.items():
         table.add_row(f"  {name}", f"{accuracy:.1f} %")
+    return table
+
+
+def baselines_table(result: QuestionResult) -> Table:
+    """What the answers to every kind of question rest on."""
+    table = Table(title="with less of the video, by kind of question", title_justify="left")
+    for heading in ("", "questions", "accuracy", "most frequent", "shuffled frames", "costs", "single frame"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, kind in result.baselines.items():
+        low, high = kind.interval
+        least, most = kind.shuffled_loss
+        table.add_row(
+            name,
+            f"{kind.num_questions:,}",
+            f"{kind.accuracy:.1f} % ({low:.1f} to {high:.1f})",
+            f"{kind.most_frequent_answer:.1f} %",
+            f"{kind.shuffled_frames:.1f} %",
+            f"{least:.1f} to {most:.1f}",
+            f"{kind.single_frame:.1f} %",
+        )
     return table

@@ -8,11 +8,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clover.data.shapes.questions import ORDER_TYPES
 from clover.errors import DataError
 from clover.evaluation.predictions import predict_answers
-from clover.evaluation.views import read_clip
+from clover.evaluation.views import ClipView, read_clip
 from clover.pipeline import Clover
 from clover.types import OpenEnded
+
+ORDER = "questions about order"
+"""All of `ORDER_TYPES` together: of each alone there are few."""
+
+_VIEWS: tuple[ClipView, ...] = ("shuffled_frames", "single_frame")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindFigures:
+    """What the answers to questions of some kind rest on; percent."""
+
+    num_questions: int
+    accuracy: float
+    interval: tuple[float, float]
+    """95 % interval of the accuracy (bootstrap over videos, seeded)."""
+    most_frequent_answer: float
+    """Accuracy of always giving the most frequent training answer to questions of the same type."""
+    shuffled_frames: float
+    """Accuracy with the frames of every video in a random order."""
+    shuffled_loss: tuple[float, float]
+    """95 % interval of what shuffling costs, video by video; above 0, the order of the frames matters."""
+    single_frame: float
+    """Accuracy with the middle frame alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +46,14 @@ class QuestionResult:
     num_questions: int
     accuracy: float
     interval: tuple[float, float]
-    """95 % interval of the accuracy (bootstrap over questions, seeded)."""
+    """95 % interval of the accuracy (bootstrap over videos, seeded)."""
     most_frequent_answer: float
     """Accuracy of always giving the most frequent training answer."""
     question_only: float
     """Accuracy of the same model with the video blanked."""
     by_type: dict[str, float]
+    baselines: dict[str, KindFigures]
+    """By type, and for `ORDER`; empty unless they were asked for."""
     skipped: dict[str, str]
     """Videos that cannot be read and why; their questions were left out."""
 
@@ -38,6 +64,7 @@ def evaluate_questions(
     training_questions: Sequence[OpenEnded],
     *,
     strict: bool = False,
+    with_baselines: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> QuestionResult:
     """Answer every question by the most probable answer, and compare.
@@ -46,6 +73,7 @@ def evaluate_questions(
         clover: A model with an answer head.
         questions: What is asked.
         training_questions: Where the most frequent answer is taken from.
+        with_baselines: Also measure with shuffled frames and with a single one, by type.
         strict: Stop at a video that cannot be read instead of leaving its questions out.
         progress: Called with (videos done, videos).
 
@@ -68,8 +96,46 @@ def evaluate_questions(
         most_frequent_answer=100 * float(np.mean([row.answer == frequent for row in rows])),
         question_only=100 * float(blind.mean()),
         by_type={name: 100 * float(right[chosen].mean()) for name, chosen in of_type.items()},
+        baselines=_baselines(clover, rows, right, training_questions, progress) if with_baselines else {},
         skipped=found.unreadable,
     )
+
+
+def _baselines(
+    clover: Clover,
+    rows: Sequence[OpenEnded],
+    right: np.ndarray,
+    training_questions: Sequence[OpenEnded],
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, KindFigures]:
+    """Figures of every type of question, and of those about order together."""
+    views = {
+        view: predict_answers(clover, rows, read_clip(clover, view), progress=progress).is_right for view in _VIEWS
+    }
+    answers: dict[str, Counter[str]] = {}
+    for question in training_questions:
+        answers.setdefault(question.question_type or "", Counter())[question.answer] += 1
+    frequent = {name: counter.most_common(1)[0][0] for name, counter in answers.items()}
+    guessed = np.array([row.answer == frequent.get(row.question_type or "") for row in rows])
+
+    def figures(chosen: np.ndarray) -> KindFigures:
+        videos = [row.video for row, is_chosen in zip(rows, chosen, strict=True) if is_chosen]
+        seen, shuffled = right[chosen].astype(np.float64), views["shuffled_frames"][chosen]
+        return KindFigures(
+            num_questions=len(videos),
+            accuracy=100 * float(seen.mean()),
+            interval=mean_interval(seen, videos),
+            most_frequent_answer=100 * float(guessed[chosen].mean()),
+            shuffled_frames=100 * float(shuffled.mean()),
+            shuffled_loss=mean_interval(seen - shuffled, videos),
+            single_frame=100 * float(views["single_frame"][chosen].mean()),
+        )
+
+    types = np.array([row.question_type or "" for row in rows])
+    kinds = {str(name): types == name for name in np.unique(types)}
+    if np.isin(types, ORDER_TYPES).any():
+        kinds[ORDER] = np.isin(types, ORDER_TYPES)
+    return {name: figures(chosen) for name, chosen in kinds.items()}
 
 
 def mean_interval(

@@ -23,6 +23,7 @@ from clover.experiment.finetuning import Finetuned, Finetuning, Selection, stage
 from clover.experiment.pieces import clip_reader
 from clover.experiment.tasks import AnswerTask, ChoiceTask, RetrievalTask, Task
 from clover.pipeline import Clover
+from clover.training.compute import Compute
 from clover.training.records import RunRecord, data_fingerprint
 from clover.types import MultiChoice
 
@@ -62,8 +63,9 @@ def finetune_benchmark(
 
     Raises:
         DataError: annotation files or media are missing or empty, or training and test share videos.
-        ConfigError: the experiment asks for a split that the benchmark does not have.
+        ConfigError: the experiment asks for a split that the benchmark does not have, or a device that is not there.
     """
+    Compute(experiment.compute)  # known before any work
     data = BenchmarkData(row, Path(experiment.annotations), Path(experiment.videos), experiment.missing)
     training = _training_split(data, experiment)
     inputs = replace(
@@ -98,7 +100,8 @@ def finetune_benchmark(
         task=training.task,
         stage=stage,
         read_clip=reader,
-        skipped=None if experiment.strict else skipped,
+        skipped=skipped,
+        strict=experiment.strict,
         max_text_length=experiment.training_text_length,
         folder=folder,
         settings=settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -13,10 +14,11 @@ from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.pipeline import InputConfig
 from clover.training.adapters import LoraConfig, Part
 from clover.training.checkpoint import KeepConfig
+from clover.training.compute import ComputeConfig
 from clover.training.health import HealthConfig
 from clover.training.optimizer import OptimizerConfig
-from clover.training.parallel import Parallel
 from clover.training.sinks import SinkName
+from clover.types import Parallel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class DataConfig:
     """What is trained on."""
 
     corpus: str = ""
-    """Folder of the corpus."""
+    """Folder of a generated corpus."""
     num_kept_frames: int = 16
     """Frames per video that are decoded once and kept (a multiple of the clip's frames); 0 decodes anew each time."""
     vocabulary_size: int = 2000
@@ -32,9 +34,36 @@ class DataConfig:
     tokenizer: str = ""
     """Tokenizer file or folder (ours, or bert-base-uncased's) to use in place of a trained one."""
     tagger: str = "hanta"
-    """Part-of-speech tagger: hanta, nltk, or spacy:MODEL."""
+    """Part-of-speech tagger: hanta, nltk, or spacy:MODEL. Shards from clover data pack hold tags already."""
     strict: bool = False
     """Stop at a video that cannot be read, instead of leaving it out and counting it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingDataConfig(DataConfig):
+    """What is pre-trained on: a generated corpus, or one or several sources of captioned videos and images."""
+
+    webvid_annotations: str = ""
+    """Caption file of WebVid (results_2M_train.csv)."""
+    webvid_videos: str = ""
+    """Folder of its videos, at any depth below it."""
+    video_shards: str = ""
+    """Tars of captioned videos, from clover data pack or video2dataset: a folder, or a pattern such as 'dir/*.tar'."""
+    cc3m_annotations: str = ""
+    """Caption file of CC3M (Train_GCC-training.tsv)."""
+    cc3m_images: str = ""
+    """Folder of its images, at any depth below it."""
+    image_shards: str = ""
+    """Tars of captioned images, from clover data pack or img2dataset: a folder, or a pattern."""
+    weights: tuple[float, ...] = ()
+    """Share of the steps that each source gets, in the order above; none lets them alternate step by step, as
+    published."""
+
+    def __post_init__(self) -> None:
+        for rows, media in (("webvid_annotations", "webvid_videos"), ("cc3m_annotations", "cc3m_images")):
+            if bool(getattr(self, rows)) != bool(getattr(self, media)):
+                options = [f"--data.{name.replace('_', '-')}" for name in (rows, media)]
+                raise ConfigError(f"{options[0]} and {options[1]} go together; give both or neither")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +71,9 @@ class StageConfig:
     """One stretch of training."""
 
     num_steps: int = 0
-    """Steps; 0 leaves the stage out."""
+    """Steps; with num_epochs, the most there are. 0 of both leaves the stage out."""
+    num_epochs: float = 0.0
+    """Passes over the data (of pre-training; with several sources, over the one that takes longest); 0 counts steps."""
     batch_size: int = 64
     """Samples a step."""
     micro_batch_size: int = 0
@@ -58,6 +89,8 @@ class StageConfig:
             )
         if self.num_steps < 0 or self.batch_size < 1:
             raise ConfigError(f"{self.num_steps} steps of {self.batch_size} samples: give 0 or more steps of 1 or more")
+        if not 0 <= self.num_epochs < math.inf:
+            raise ConfigError(f"num_epochs is {self.num_epochs}; give 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,28 +103,45 @@ class RunConfig:
     """Steps between two saved states, from which a run resumes."""
     keep: KeepConfig = field(default_factory=KeepConfig)
     """Which saved states are kept."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """Device, number format, and what is traded for speed and memory."""
     health: HealthConfig = field(default_factory=HealthConfig)
     """What is done about a loss or gradient that is no number."""
     parallel: Parallel = "ddp"
     """With several processes (torchrun): all weights on each (ddp), or a share of them (fsdp; pre-training only)."""
+    num_workers: int = 0
+    """Processes that read and decode ahead, one core each; 0 does so in a thread, -1 takes as many as there are cores,
+    shared among the processes of the machine."""
     log_to: tuple[SinkName, ...] = ()
     """Where the figures go besides log.jsonl: tensorboard, wandb, trackio (an extra of the package each)."""
 
 
 def deciding(settings: Any) -> Any:
-    """A run's config as plain values, less what may differ when it is resumed."""
+    """A run's config as plain values, less what may differ when it is resumed.
+
+    The number format stays; how a batch is cut goes, at any depth.
+    """
     plain = to_plain(settings)
-    if isinstance(plain, dict):
-        mine = {each.name for each in fields(RunConfig)} - {"seed"}
-        return {name: value for name, value in plain.items() if name not in mine}
-    return plain
+    if not isinstance(plain, dict):
+        return plain
+    mine = {each.name for each in fields(RunConfig)} - {"seed"}
+    kept = {name: value for name, value in plain.items() if name not in mine}
+    if "compute" in plain:
+        kept["precision"] = plain["compute"]["precision"]
+    return _whole_batches(kept)
+
+
+def _whole_batches(plain: Any) -> Any:
+    if not isinstance(plain, dict):
+        return plain
+    return {name: _whole_batches(value) for name, value in plain.items() if name != "micro_batch_size"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingExperiment(RunConfig):
     """A pre-training run."""
 
-    data: DataConfig = field(default_factory=DataConfig)
+    data: PretrainingDataConfig = field(default_factory=PretrainingDataConfig)
     """What is trained on."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network; its vocabulary size is set to the tokenizer's."""
@@ -134,6 +184,10 @@ class QuestionExperiment(RunConfig):
     """Low-rank adapters in place of whole matrices."""
     num_answers: int = 1500
     """Most frequent training answers that make the vocabulary."""
+
+    def __post_init__(self) -> None:
+        if self.training.num_epochs:
+            raise ConfigError("the length of this fine-tuning is given in steps: use --training.num-steps")
 
 
 @dataclass(frozen=True, kw_only=True)

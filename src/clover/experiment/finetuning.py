@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from clover.data.annotations.vocabulary import answer_vocabulary
-from clover.data.loader import ClipReader
+from clover.data.collators import ClipReader
 from clover.data.shapes.corpus import read_questions
 from clover.distributed import current
 from clover.errors import ConfigError, DataError
@@ -31,6 +31,7 @@ from clover.modeling.weights import load_strictly
 from clover.pipeline import Clover
 from clover.training.adapters import LoraConfig, Part, merge_adapters, prepare, without_adapters
 from clover.training.checkpoint import forget_states
+from clover.training.compute import Compute
 from clover.training.loop import Occasional
 from clover.training.records import RunRecord
 
@@ -64,13 +65,15 @@ class Finetuning:
     task: Task
     stage: StageConfig
     read_clip: ClipReader
-    skipped: dict[str, str] | None
-    """Gets the videos that cannot be read; None stops at the first."""
+    skipped: dict[str, str]
+    """Videos that cannot be read; gets those that turn out so."""
     max_text_length: int
     folder: Path
     settings: Any
     """The config of the run; a state of another config, or of another checkpoint to start from, is not resumed."""
     run_config: RunConfig
+    strict: bool = False
+    """Stop at the first video that cannot be read."""
     record: RunRecord | None = None
     """Of the run; is told where the training begins or goes on."""
     freeze: tuple[Part, ...] = ()
@@ -104,16 +107,17 @@ class Finetuning:
             config=self.stage,
             run_config=self.run_config,
             module=tuned.network,
-            items=[row for row in rows if str(row.video) not in (self.skipped or {})],
+            items=[row for row in rows if str(row.video) not in self.skipped],
             make_batch=self.task.collator(
                 tuned,
                 read_clip=self.read_clip,
                 tokenizer=tuned.tokenizer,
                 max_text_length=self.max_text_length,
-                skipped=self.skipped,
+                strict=self.strict,
             ),
             loss=self.task.loss(tuned),
             occasional=self._selecting(tuned, resume),
+            skipped=self.skipped,
             record=self.record,
             quiet=self.quiet,
         )
@@ -124,6 +128,7 @@ class Finetuning:
                 best.consider(tuned, self.selection.score(tuned), self.stage.num_steps)
         merge_adapters(tuned.network)
         if self.selection is not None:
+            current().wait()  # the first may still be writing it
             _Best(self.folder).restore(tuned)
         with current().first_alone():
             if current().is_first:
@@ -139,7 +144,7 @@ class Finetuning:
 
         def evaluate(num_steps: int) -> dict[str, float]:
             tuned.network.eval()
-            value = score(tuned)
+            value = current().from_first(score(tuned) if current().is_first else None)
             best.consider(tuned, value, num_steps)
             tuned.network.train()
             return {"score": value}
@@ -190,7 +195,9 @@ def finetune_questions(
     Raises:
         DataError: there is no question, or no video can be read.
         MediaError: in a strict run, a video that cannot be read.
+        ConfigError: the device is not there.
     """
+    Compute(experiment.compute)  # known before any work
     corpus = corpus_folder(experiment.data)
     questions = read_questions(corpus, "train")
     task = AnswerTask(answers=answer_vocabulary(questions, experiment.num_answers), dropout=experiment.answer_dropout)
@@ -212,7 +219,8 @@ def finetune_questions(
         task=task,
         stage=experiment.training,
         read_clip=reader,
-        skipped=None if experiment.data.strict else skipped,
+        skipped=skipped,
+        strict=experiment.data.strict,
         max_text_length=inputs.max_text_length,
         folder=folder,
         settings=experiment,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,10 +14,15 @@ import torch
 from torch import nn
 
 from clover.config import to_plain
+from clover.data.batches import num_samples
+from clover.data.captioned import CaptionedVideo
+from clover.data.collators import ClipReader
 from clover.data.frame_cache import FrameCache
-from clover.data.loader import CaptionedVideo, ClipReader, Loader
+from clover.data.loader import Loader
+from clover.data.order import Mixture
 from clover.data.shapes.corpus import read_pairs
 from clover.data.text import Tokenizer
+from clover.data.text_lengths import cut_to_longest, longest_first
 from clover.data.transforms import training_clip
 from clover.data.video import read_frames
 from clover.distributed import current
@@ -26,13 +31,15 @@ from clover.experiment.configs import DataConfig, RunConfig, StageConfig, decidi
 from clover.files import WriteError, check_writable
 from clover.pipeline import InputConfig
 from clover.training.checkpoint import TrainingStates, saved_states
-from clover.training.gradient_cache import SplitLoss, exact_gradients
+from clover.training.compute import Compute
+from clover.training.gradient_cache import Outputs, SplitLoss, exact_gradients
 from clover.training.health import Health
 from clover.training.logbook import Logbook, progress
 from clover.training.loop import Occasional, Training
 from clover.training.optimizer import Optimizer
-from clover.training.parallel import Parallel, caller_for
+from clover.training.parallel import caller_for
 from clover.training.records import RunRecord, checksums, data_fingerprint
+from clover.types import Parallel
 
 ItemT = TypeVar("ItemT")
 BatchT = TypeVar("BatchT")
@@ -116,6 +123,7 @@ def clip_reader(
             num_kept=data.num_kept_frames,
             size=size,
             strict=data.strict,
+            tries_again=current().is_first,  # the others come after it
             progress=report,
         )
     skipped = {item.video: item.reason for item in kept.skipped}
@@ -138,8 +146,8 @@ class Stage(Generic[ItemT, BatchT]):
     """Seed, and how the run is carried out."""
     module: nn.Module
     """What is trained."""
-    items: Sequence[ItemT]
-    """Samples."""
+    items: Sequence[ItemT] | Mixture[ItemT]
+    """Samples, of one source or several."""
     make_batch: Callable[[Sequence[ItemT], np.random.Generator], BatchT]
     """Samples and randomness to a batch."""
     loss: SplitLoss[BatchT]
@@ -150,6 +158,8 @@ class Stage(Generic[ItemT, BatchT]):
     """Of the run; is told where the stage begins or goes on."""
     parallel: Parallel = "ddp"
     """How several processes hold the module."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Gets the samples that could not be read, and why."""
     quiet: bool = False
     """Show nothing."""
 
@@ -157,8 +167,19 @@ class Stage(Generic[ItemT, BatchT]):
         """Train; with ``resume``, from the last saved state if there is one."""
         config, run, processes = self.config, self.run_config, current()
         torch.manual_seed(run.seed + 1_000_003 * processes.rank)
-        loader = Loader(items=self.items, make_batch=self.make_batch, batch_size=config.batch_size, seed=run.seed)
-        caller = caller_for(self.module, self.loss.outputs, processes, parallel=self.parallel)
+        loader = Loader(
+            items=self.items,
+            make_batch=self.make_batch,
+            batch_size=config.batch_size,
+            seed=run.seed,
+            rank=processes.rank,
+            num_ranks=processes.count,
+            num_workers=run.num_workers,
+            skipped=self.skipped,
+        )
+        compute = Compute(run.compute)
+        module = compute.prepare(self.module)
+        caller = caller_for(module, compute.in_its_format(self._outputs), processes, parallel=self.parallel)
         optimizer = Optimizer(
             self.module, config.optimizer, num_steps=config.num_steps, steps_per_epoch=loader.steps_per_epoch
         )
@@ -193,10 +214,17 @@ class Stage(Generic[ItemT, BatchT]):
                 occasional=self.occasional,
                 processes=processes,
             )
-            training.run(loader.batches(first_step, config.num_steps), first_step=first_step)
+            batches = map(self._ready_to_be_cut, loader.batches(first_step, config.num_steps))
+            training.run(compute.on_device(batches), first_step=first_step)
         if first_step < config.num_steps:
             states.save(config.num_steps)
         self.module.eval()
+
+    def _ready_to_be_cut(self, batch: BatchT) -> BatchT:
+        return longest_first(batch) if 0 < self.config.micro_batch_size < num_samples(batch) else batch
+
+    def _outputs(self, batch: BatchT) -> Outputs:
+        return self.loss.outputs(cut_to_longest(batch) if self.config.micro_batch_size else batch)
 
     def _logbook(self, first_step: int) -> Logbook:
         return Logbook(

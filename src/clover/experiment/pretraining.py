@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from clover.data.loader import CaptionedVideo, PretrainingBatch, PretrainingCollator, read_clips
+from clover.data.collators import LabelBatch, LabelCollator, PretrainingBatch, PretrainingCollator
+from clover.data.order import Order
 from clover.data.shapes.corpus import read_labels
-from clover.data.tagging import TagCache
 from clover.distributed import current
 from clover.errors import CheckpointError, ConfigError
-from clover.experiment.configs import PretrainingExperiment, StageConfig
-from clover.experiment.pieces import (
-    Stage,
-    cache_folder,
-    captioned_videos,
-    clip_reader,
-    corpus_fingerprint,
-    corpus_folder,
-    states_folder,
-    tokenizer_for,
-)
+from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding
+from clover.experiment.pieces import Stage, states_folder
+from clover.experiment.sources import open_pretraining_data
 from clover.modeling.initialise import initialise, new_model
 from clover.modeling.model import CloverModel, PretrainingOutput
 from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms, word_terms
 from clover.objectives.warm_start import label_loss
 from clover.pipeline import Clover, CloverConfig
 from clover.training.checkpoint import forget_states, saved_states
+from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
-from clover.training.parallel import Parallel, gathered
+from clover.training.parallel import gathered
 from clover.training.records import RunRecord
-from clover.types import IGNORED
+from clover.types import IGNORED, Parallel
 
 
 def ramp(step: int, num_steps: int, shares: tuple[float, float]) -> float:
@@ -48,8 +41,8 @@ def ramp(step: int, num_steps: int, shares: tuple[float, float]) -> float:
     return min(1.0, (step - start) / (end - start))
 
 
-_STAGES = ("video_warm_start", "text_warm_start", "pretraining")
-"""Folders of the stages of a run."""
+_STAGES = {"video_warm_start": "video_warm_start", "text_warm_start": "text_warm_start", "pretraining": "training"}
+"""Folders of the stages of a run, and names of their settings."""
 
 
 def network_output(network: CloverModel, batch: PretrainingBatch) -> PretrainingOutput:
@@ -111,46 +104,64 @@ def pretraining_loss(
     )
 
 
+def _without_best(run: RunConfig) -> RunConfig:
+    """For stages that log other numbers than the one by which the best state is chosen."""
+    return replace(run, keep=replace(run.keep, best_by=""))
+
+
 class Pretraining:
     """A `PretrainingExperiment` built: data, tokenizer and network in place, ready to run."""
 
     def __init__(self, experiment: PretrainingExperiment, folder: Path, *, quiet: bool = False) -> None:
         self.experiment, self.folder, self.quiet = experiment, Path(folder), quiet
-        corpus = corpus_folder(experiment.data)
-        videos = captioned_videos(corpus, "train")
-        captions = [caption for video in videos for caption in video.captions]
-        self.tokenizer = tokenizer_for(experiment.data, captions)
-        cache = cache_folder(corpus, self.folder)
-        self.tags = TagCache(cache / "tags.sqlite", tagger=experiment.data.tagger)
-        with current().first_alone():
-            self.tags.fill(captions)
-        self.reader, self.skipped = clip_reader(
-            experiment.data,
-            experiment.inputs,
-            [video.video for video in videos],
-            cache=cache,
-            quiet=quiet,
-        )
-        self.videos = [video for video in videos if str(video.video) not in self.skipped]
-        for name in ("video_warm_start", "text_warm_start", "training"):
-            stage: StageConfig = getattr(experiment, name)
-            if stage.num_steps and len(self.videos) < stage.batch_size:
-                raise ConfigError(
-                    f"{len(self.videos)} videos do not fill a batch of {stage.batch_size}; "
-                    f"give more, or a smaller --{name.replace('_', '-')}.batch-size"
-                )
+        Compute(experiment.compute)  # a device that is not there is known before any work
+        self.data = open_pretraining_data(experiment.data, experiment.inputs, self.folder, quiet=quiet)
+        self.tokenizer, self.skipped = self.data.tokenizer, self.data.skipped
+        self.stages = {name: self._stage_config(name) for name in _STAGES}
+        if self.stages["video_warm_start"].num_steps and not self.data.has_labels:
+            raise ConfigError(
+                "the warm start of the video encoder needs a generated corpus with its labels; leave it out"
+            )
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
         self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
         self.network = new_model(self.config.model, seed=experiment.seed)
-        stages = zip(_STAGES, ("video_warm_start", "text_warm_start", "training"), strict=True)
-        num_steps = {folder: getattr(experiment, name).num_steps for folder, name in stages}
         self._record = RunRecord(
             self.folder,
             title="pre-training",
             settings=experiment,
-            stages={folder: count for folder, count in num_steps.items() if count},
-            data=partial(corpus_fingerprint, corpus, [video.video for video in videos]),
+            stages={name: stage.num_steps for name, stage in self.stages.items() if stage.num_steps},
+            data=lambda: self._settings["data"],
         )
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        """What decides the result: the config, the data, and the words of the tokenizer."""
+        return {
+            "experiment": deciding(self.experiment),
+            "vocabulary": self.tokenizer.fingerprint,
+            "data": dict(self.data.fingerprint()),
+        }
+
+    def _stage_config(self, name: str) -> StageConfig:
+        """A stage's settings, its length in steps.
+
+        Raises:
+            ConfigError: a source does not fill a batch of it.
+        """
+        config: StageConfig = getattr(self.experiment, _STAGES[name])
+        if not config.num_steps and not config.num_epochs:
+            return config
+        sizes = [len(source) for source in self.data.samples.sources]
+        if min(sizes) < config.batch_size:
+            raise ConfigError(
+                f"{min(sizes)} samples do not fill a batch of {config.batch_size}; "
+                f"give more, or a smaller --{_STAGES[name].replace('_', '-')}.batch-size"
+            )
+        order = Order(sizes, self.data.samples.weights, batch_size=config.batch_size, seed=self.experiment.seed)
+        if not config.num_epochs:
+            return config
+        num_steps = max(1, round(config.num_epochs * order.steps_per_epoch))
+        return replace(config, num_steps=min(num_steps, config.num_steps or num_steps))
 
     def run(self, *, resume: bool = False) -> Clover:
         """Warm start, pre-train, and save the checkpoint folder; what a killed run had finished is not done again.
@@ -171,6 +182,8 @@ class Pretraining:
         self._record.begin(resume=resume)
         for run in stages:
             run(resume)
+        for found in current().told(self.skipped):
+            self.skipped.update(found)
         clover = Clover(self.network, self.tokenizer, self.config)
         with current().first_alone():
             if current().is_first:
@@ -183,22 +196,22 @@ class Pretraining:
         size = self.experiment.inputs.frames.size
         grid = self.config.model.video.output_grid(self.experiment.inputs.num_frames, size, size)
         return PretrainingCollator(
-            read_clip=self.reader,
+            read_clip=self.data.read_clip,
             tokenizer=self.tokenizer,
-            tags=self.tags,
+            tags=self.data.tags,
             text_masking=self.experiment.text_masking,
             video_masking=self.experiment.video_masking,
             grid=grid[1:],
             max_text_length=self.experiment.inputs.max_text_length,
-            skipped=None if self.experiment.data.strict else self.skipped,
+            strict=self.experiment.data.strict,
         )
 
     def _pretrain(self, resume: bool) -> None:
-        run = self.experiment
-        scale = partial(ramp, num_steps=run.training.num_steps, shares=run.ranking_ramp)
+        run, stage = self.experiment, self.stages["pretraining"]
+        scale = partial(ramp, num_steps=stage.num_steps, shares=run.ranking_ramp)
         loss = pretraining_loss(self.network, run.objective, ranking_scale=scale)
         collator = self.collator()
-        self._stage("pretraining", "pre-training", run.training, self.network, collator, loss, resume, run.parallel)
+        self._stage("pretraining", "pre-training", stage, self.network, collator, loss, resume, run.parallel)
         if run.parallel == "fsdp" and current().count > 1:
             self.network = gathered(self.network, new_model(self.config.model, seed=run.seed)).eval()
 
@@ -207,10 +220,10 @@ class Pretraining:
 
         A label counts as seen where its best token sees it: the mean over tokens drowns small objects.
         """
-        stage = self.experiment.video_warm_start
+        stage = self.stages["video_warm_start"]
         if not stage.num_steps:
             return
-        labels_of = read_labels(corpus_folder(self.experiment.data), "train")
+        labels_of = read_labels(Path(self.experiment.data.corpus), "train")
         names = sorted({label for labels in labels_of.values() for label in labels})
         classifier = nn.Linear(self.config.model.video.output_width, len(names))
         initialise(classifier, self.experiment.seed)
@@ -218,27 +231,24 @@ class Pretraining:
         with torch.no_grad():
             classifier.bias.copy_(torch.logit(shares, eps=1e-6))
 
-        skipped = None if self.experiment.data.strict else self.skipped
+        collator = LabelCollator(
+            read_clip=self.data.read_clip, labels=labels_of, names=names, strict=self.experiment.data.strict
+        )
 
-        def make_batch(items: Sequence[CaptionedVideo], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-            kept, clips = read_clips(items, lambda item: self.reader(item.video, generator), skipped)
-            present = [[name in labels_of[item.video_id] for name in names] for item in kept]
-            return clips, torch.tensor(present, dtype=torch.float32)
-
-        def outputs(batch: tuple[Tensor, Tensor]) -> Outputs:
-            tokens = self.network.video_tokens(batch[0])
+        def outputs(batch: LabelBatch) -> Outputs:
+            tokens = self.network.video_tokens(batch.clip)
             return {"labels": classifier(tokens).amax(dim=(1, 2, 3))}
 
-        def add_up(outputs: Outputs, batch: tuple[Tensor, Tensor], count: int) -> dict[str, WeightedTerm]:
-            return {"labels": share_of_mean(label_loss(outputs["labels"], batch[1]), len(batch[1]), count)}
+        def add_up(outputs: Outputs, batch: LabelBatch, count: int) -> dict[str, WeightedTerm]:
+            return {"labels": share_of_mean(label_loss(outputs["labels"], batch.labels), len(batch.labels), count)}
 
         module = nn.ModuleList([self.network.video_encoder, classifier])
         loss = SplitLoss(outputs=outputs, add_up=add_up)
-        self._stage("video_warm_start", "warm start: video encoder", stage, module, make_batch, loss, resume)
+        self._stage("video_warm_start", "warm start: video encoder", stage, module, collator, loss, resume)
 
     def _warm_start_text(self, resume: bool) -> None:
         """Teach the text encoder to fill masked words of training captions without seeing the video."""
-        stage = self.experiment.text_warm_start
+        stage = self.stages["text_warm_start"]
         if not stage.num_steps:
             return
         blind = replace(self.collator(), read_clip=lambda *_: np.zeros((1, 1, 1, 3), np.uint8))
@@ -258,15 +268,16 @@ class Pretraining:
         stage: Stage[Any, Any] = Stage(
             folder=self.folder / name,
             title=title,
-            settings=self.experiment,
+            settings=self._settings,
             config=config,
-            run_config=self.experiment,
+            run_config=self.experiment if name == "pretraining" else _without_best(self.experiment),
             module=module,
-            items=self.videos,
+            items=self.data.samples,
             make_batch=make_batch,
             loss=loss,
             record=self._record,
             parallel=parallel,
+            skipped=self.skipped,
             quiet=self.quiet,
         )
         stage.run(resume=resume)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from clover.data.annotations.vocabulary import OUTSIDE, label_answers
-from clover.data.loader import (
+from clover.data.collators import (
     ChoiceBatch,
     ChoiceCollator,
     PairBatch,

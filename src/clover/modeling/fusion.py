@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from clover.errors import ConfigError
-from clover.modeling.layers import Transformer, TransformerConfig
+from clover.modeling.layers import LayerNorm, Transformer, TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,8 @@ class FusionConfig:
 class FusedTokens:
     """Output of the fusion encoder."""
 
-    video: Float[Tensor, "b v d"]
-    """Tokens at the video's positions, time-major."""
+    video: Float[Tensor, "b v d"] | None
+    """Tokens at the video's positions, time-major; None where nobody asked for them."""
     text: Float[Tensor, "b l d"]
     """Tokens at the text's positions; the first, at [CLS], is the paper's ``M_f``."""
     own_cls: Float[Tensor, "b 1 d"] | None
@@ -56,7 +56,7 @@ class FusionEncoder(nn.Module):
         self.spatial_position = nn.Parameter(torch.empty(config.num_spatial_positions, width))
         self.temporal_position = nn.Parameter(torch.empty(config.num_temporal_positions, width))
         self.type_embedding = nn.Embedding(2, width)
-        self.video_norm = nn.LayerNorm(width, eps=1e-5)
+        self.video_norm = LayerNorm(width, eps=1e-5)
         self.own_cls = nn.Parameter(torch.empty(width)) if config.has_own_cls else None
         self.transformer = Transformer(config.transformer)
 
@@ -97,14 +97,27 @@ class FusionEncoder(nn.Module):
         video: Float[Tensor, "b t h w dv"],
         text: Float[Tensor, "b l d"],
         is_token: Bool[Tensor, "b l"],
+        *,
+        gives_video: bool = True,
     ) -> FusedTokens:
         """Fuse video tokens (of the video encoder) with text tokens (of the text encoder).
+
+        Args:
+            video: Tokens of the video encoder.
+            text: Tokens of the text encoder.
+            is_token: False at padding.
+            gives_video: Give the tokens at the video's positions too; without, the last layer, which nobody looks at
+                there, is worked out at the text's alone.
 
         Raises:
             ConfigError: the video has more temporal cells or another grid than there are positions for.
         """
         sequence, is_present = self.join(video, text, is_token)
-        fused = self.transformer(sequence, is_present)
-        num_video = video.shape[1] * video.shape[2] * video.shape[3]
-        own_cls = None if self.own_cls is None else fused[:, num_video : num_video + 1]
-        return FusedTokens(video=fused[:, :num_video], text=fused[:, -text.shape[1] :], own_cls=own_cls)
+        num_text = text.shape[1]
+        num_last = num_text if self.own_cls is None else num_text + 1
+        fused = self.transformer(sequence, is_present, num_last=None if gives_video else num_last)
+        return FusedTokens(
+            video=fused[:, :-num_last] if gives_video else None,
+            text=fused[:, -num_text:],
+            own_cls=None if self.own_cls is None else fused[:, -num_last : 1 - num_last],
+        )

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clover.modeling.layers import LayerNorm
+
 
 class VideoProjection(nn.Module):
     """Pooled video tokens (or a fused [CLS]) to the shared space: Linear, LayerNorm, GELU, Linear, LayerNorm."""
@@ -13,9 +15,9 @@ class VideoProjection(nn.Module):
     def __init__(self, *, input_width: int, hidden_width: int, output_width: int) -> None:
         super().__init__()
         self.expand = nn.Linear(input_width, hidden_width)
-        self.hidden_norm = nn.LayerNorm(hidden_width)
+        self.hidden_norm = LayerNorm(hidden_width)
         self.contract = nn.Linear(hidden_width, output_width)
-        self.output_norm = nn.LayerNorm(output_width)
+        self.output_norm = LayerNorm(output_width)
 
     def forward(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
         """Project; the result is not L2-normalised."""
@@ -42,7 +44,7 @@ class MaskedWordHead(nn.Module):
     def __init__(self, *, width: int, vocabulary_size: int, norm_epsilon: float = 1e-12) -> None:
         super().__init__()
         self.transform = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=norm_epsilon)
+        self.norm = LayerNorm(width, eps=norm_epsilon)
         self.decoder = nn.Linear(width, vocabulary_size)
 
     def forward(self, tokens: Float[Tensor, "*places d"]) -> Float[Tensor, "*places vocabulary"]:
@@ -57,7 +59,7 @@ class ClassifierHead(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Linear(width, hidden_width)
-        self.norm = nn.LayerNorm(hidden_width)
+        self.norm = LayerNorm(hidden_width)
         self.scores = nn.Linear(hidden_width, num_scores)
 
     def forward(self, fused: Float[Tensor, "b d"]) -> Float[Tensor, "b scores"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,30 @@ class TransformerConfig:
             raise ConfigError(f"transformer width {self.width} is not a multiple of {self.num_heads} heads")
 
 
+RunLayer = Callable[..., Tensor]
+"""How a stack runs one layer: the layer and its inputs in, its output out (`clover.training.compute` has others)."""
+
+
+def run_plainly(layer: nn.Module, *inputs: Tensor | int | None) -> Tensor:
+    """Call the layer."""
+    output: Tensor = layer(*inputs)
+    return output
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm in float32 (wider, if that comes in), given in the format of its weights: float32 under autocast.
+
+    Autocast by itself would do so on a GPU only; on the processor it follows what comes in.
+    """
+
+    def forward(self, tokens: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Normalise the last axis."""
+        wide = torch.promote_types(tokens.dtype, torch.float32)
+        weight, bias = self.weight.to(wide), self.bias.to(wide)
+        normalised = F.layer_norm(tokens.to(wide), self.normalized_shape, weight, bias, self.eps)
+        return normalised.to(self.weight.dtype)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention; the three input projections are one matrix."""
 
@@ -51,13 +76,15 @@ class Attention(nn.Module):
         return query, key, value
 
     def forward(
-        self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None
-    ) -> Float[Tensor, "b l d"]:
-        """Let every token look at every visible token."""
+        self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None, num_last: int | None = None
+    ) -> Float[Tensor, "b l2 d"]:
+        """Let every token, or so many last ones, look at every visible token."""
         query, key, value = self._split(tokens)
+        if num_last is not None:
+            query = query[:, :, -num_last:]
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=is_visible, dropout_p=dropout)
-        return self.output(mixed.transpose(1, 2).reshape(tokens.shape))
+        return self.output(mixed.transpose(1, 2).flatten(2))
 
     def probabilities(
         self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None
@@ -76,17 +103,20 @@ class TransformerLayer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.attention = Attention(config)
-        self.attention_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+        self.attention_norm = LayerNorm(config.width, eps=config.norm_epsilon)
         self.expand = nn.Linear(config.width, config.feed_forward_width)
         self.contract = nn.Linear(config.feed_forward_width, config.width)
-        self.output_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+        self.output_norm = LayerNorm(config.width, eps=config.norm_epsilon)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None
-    ) -> Float[Tensor, "b l d"]:
-        """One step of mixing and thinking."""
-        tokens = self.attention_norm(tokens + self.dropout(self.attention(tokens, is_visible)))
+        self, tokens: Float[Tensor, "b l d"], is_visible: Bool[Tensor, "b 1 1 l"] | None, num_last: int | None = None
+    ) -> Float[Tensor, "b l2 d"]:
+        """One step of mixing and thinking, of every token or of so many last ones."""
+        mixed = self.attention(tokens, is_visible, num_last)
+        if num_last is not None:
+            tokens = tokens[:, -num_last:]
+        tokens = self.attention_norm(tokens + self.dropout(mixed))
         hidden = self.contract(F.gelu(self.expand(tokens)))
         return self.output_norm(tokens + self.dropout(hidden))
 
@@ -97,16 +127,25 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_layers))
+        self.run_layer: RunLayer = run_plainly
 
     @staticmethod
     def _visible(is_token: Bool[Tensor, "b l"] | None) -> Bool[Tensor, "b 1 1 l"] | None:
         return None if is_token is None else is_token[:, None, None, :]
 
-    def forward(self, tokens: Float[Tensor, "b l d"], is_token: Bool[Tensor, "b l"] | None) -> Float[Tensor, "b l d"]:
-        """Transform a sequence; ``is_token`` is False at padding, None means that nothing is padding."""
+    def forward(
+        self, tokens: Float[Tensor, "b l d"], is_token: Bool[Tensor, "b l"] | None, *, num_last: int | None = None
+    ) -> Float[Tensor, "b l2 d"]:
+        """Transform a sequence.
+
+        Args:
+            tokens: The sequence.
+            is_token: False at padding; None means that nothing is padding.
+            num_last: Give only so many last places; the last layer then works on no others.
+        """
         is_visible = self._visible(is_token)
-        for layer in self.layers:
-            tokens = layer(tokens, is_visible)
+        for place, layer in enumerate(self.layers, start=1):
+            tokens = self.run_layer(layer, tokens, is_visible, num_last if place == len(self.layers) else None)
         return tokens
 
     @torch.no_grad()

@@ -100,6 +100,14 @@ class PretrainingOutput:
     """Scores of every word piece at the masked places only, in the order of the batch."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FusedPair:
+    """The fusion of complete video and complete text, projected for comparison with either; not normalised."""
+
+    for_video: Float[Tensor, "b d"]
+    for_text: Float[Tensor, "b d"]
+
+
 class CloverModel(nn.Module):
     """Tensors in, tensors out. Files and sentences are the business of `clover.pipeline.Clover`."""
 
@@ -140,21 +148,24 @@ class CloverModel(nn.Module):
         return self.video_encoder(normalise(clip, self.config.pixels), is_masked_cell)
 
     def embed_video(self, tokens: Float[Tensor, "b t h w dv"]) -> Float[Tensor, "b d"]:
-        """Mean over all tokens, projected."""
-        return self.video_projection(tokens.mean(dim=(1, 2, 3)))
+        """Mean over all tokens, projected; in float32 (or wider) also under autocast, as all embeddings."""
+        return _wide(self.video_projection(tokens.mean(dim=(1, 2, 3))))
 
     def embed_text(self, tokens: Float[Tensor, "b l dt"]) -> Float[Tensor, "b d"]:
         """The vector at [CLS], projected."""
-        return self.text_projection(tokens[:, 0])
+        return _wide(self.text_projection(tokens[:, 0]))
 
     def fuse(
         self,
         video: Float[Tensor, "b t h w dv"],
         text: Float[Tensor, "b l dt"],
         is_token: Bool[Tensor, "b l"],
+        *,
+        gives_video: bool = True,
     ) -> FusedTokens:
-        """Fuse the two encoders' tokens."""
-        return self.fusion_encoder(video, text, is_token)
+        """Fuse the two encoders' tokens; see `FusionEncoder.forward`."""
+        fused: FusedTokens = self.fusion_encoder(video, text, is_token, gives_video=gives_video)
+        return fused
 
     def pretraining_output(
         self,
@@ -174,7 +185,8 @@ class CloverModel(nn.Module):
         masked_patches = self.video_encoder.replace_masked(patches, is_masked_cell)
         video_tokens = self.video_encoder.encode_patches(torch.cat([masked_patches, patches]))
         text_tokens = self.text_encoder(torch.cat([token_ids, masked_token_ids]), is_token.repeat(2, 1))
-        fused = self.fuse(video_tokens, text_tokens, is_token.repeat(2, 1))
+        pools_video = self.config.fused_pairing == "first_release"
+        fused = self.fuse(video_tokens, text_tokens, is_token.repeat(2, 1), gives_video=pools_video)
         masked_video, video = self.embed_video(video_tokens).chunk(2)
         text, masked_text = self.embed_text(text_tokens).chunk(2)
         fused_for_video, fused_for_text = self._fused_embeddings(fused)
@@ -195,10 +207,24 @@ class CloverModel(nn.Module):
         The batch holds (masked video, complete text) first, (complete video, masked text) second.
         """
         with_masked_video, with_masked_text = fused.cls.chunk(2)
+        for_text = _wide(self.fused_text_projection(with_masked_text))
         if self.config.fused_pairing == "paper":
-            return self.fused_video_projection(with_masked_video), self.fused_text_projection(with_masked_text)
+            return _wide(self.fused_video_projection(with_masked_video)), for_text
+        assert fused.video is not None
         video_places = fused.video.chunk(2)[0].mean(dim=1)
-        return self.fused_text_projection(with_masked_text), self.fused_video_projection(video_places)
+        return for_text, _wide(self.fused_video_projection(video_places))
+
+    def fused_pair(self, fused: FusedTokens) -> FusedPair:
+        """Project a fusion as pre-training did for the video anchor and for the text anchor."""
+        if self.config.fused_pairing == "paper":
+            return FusedPair(
+                for_video=self.fused_video_projection(fused.cls), for_text=self.fused_text_projection(fused.cls)
+            )
+        assert fused.video is not None, "this pairing pools the video's tokens"
+        return FusedPair(
+            for_video=self.fused_text_projection(fused.cls),
+            for_text=self.fused_video_projection(fused.video.mean(dim=1)),
+        )
 
     def answer_scores(
         self,
@@ -221,7 +247,7 @@ class CloverModel(nn.Module):
         """
         if self.answer_head is None:
             raise ConfigError("this model has no open-ended answer head; fine-tune it on questions first")
-        fused = self.fuse(video, self.text_encoder(token_ids, is_token), is_token)
+        fused = self.fuse(video, self.text_encoder(token_ids, is_token), is_token, gives_video=False)
         if not self.config.heads.answers_at_mask:
             return self.answer_head(fused.cls)
         if is_blank is None or not bool((is_blank.sum(dim=1) == 1).all()):
@@ -244,10 +270,14 @@ class CloverModel(nn.Module):
         num_choices = token_ids.shape[1]
         flat_ids, flat_is_token = token_ids.flatten(0, 1), is_token.flatten(0, 1)
         repeated = video.repeat_interleave(num_choices, dim=0)
-        fused = self.fuse(repeated, self.text_encoder(flat_ids, flat_is_token), flat_is_token)
+        fused = self.fuse(repeated, self.text_encoder(flat_ids, flat_is_token), flat_is_token, gives_video=False)
         return self.choice_head(fused.cls).view(-1, num_choices)
 
 
 def unit(embeddings: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
     """L2-normalise with the published floor of 1e-8 under the norm; similarities are then dot products."""
-    return F.normalize(embeddings, dim=-1, eps=1e-8)
+    return F.normalize(_wide(embeddings), dim=-1, eps=1e-8)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

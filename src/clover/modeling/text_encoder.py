@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from clover.errors import ConfigError
-from clover.modeling.layers import Transformer, TransformerConfig
+from clover.modeling.layers import LayerNorm, Transformer, TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class TextEncoder(nn.Module):
         self.position_embedding = nn.Embedding(config.max_length, width)
         self.type_embedding = nn.Embedding(2, width)
         """BERT's sentence types; only the first is used, as in the published run."""
-        self.norm = nn.LayerNorm(width, eps=config.transformer.norm_epsilon)
+        self.norm = LayerNorm(width, eps=config.transformer.norm_epsilon)
         self.dropout = nn.Dropout(config.transformer.dropout)
         self.transformer = Transformer(config.transformer)
 

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from clover.errors import ConfigError
+from clover.modeling.layers import LayerNorm, RunLayer, run_plainly
 from clover.modeling.window_attention import window_attention
 from clover.modeling.windows import (
     Size,
@@ -143,24 +144,32 @@ class SwinBlock(nn.Module):
         super().__init__()
         hidden_width = int(width * config.feed_forward_ratio)
         self.drop_probability = drop_probability
-        self.attention_norm = nn.LayerNorm(width, eps=config.norm_epsilon)
+        self.attention_norm = LayerNorm(width, eps=config.norm_epsilon)
         self.attention = WindowAttention(config, width, num_heads, is_shifted=is_shifted)
-        self.feed_forward_norm = nn.LayerNorm(width, eps=config.norm_epsilon)
+        self.feed_forward_norm = LayerNorm(width, eps=config.norm_epsilon)
         self.expand = nn.Linear(width, hidden_width)
         self.contract = nn.Linear(hidden_width, width)
 
-    def _drop(self, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_probability == 0.0:
-            return branch
-        keep = 1.0 - self.drop_probability
-        shape = (len(branch),) + (1,) * (branch.ndim - 1)
-        return branch * (torch.rand(shape, device=branch.device) < keep).to(branch.dtype).div_(keep)
+    def draw_factors(self, tokens: Float[Tensor, "b t h w d"]) -> Float[Tensor, "2 b 1 1 1 1"] | None:
+        """What stochastic depth multiplies the two branches of every sample with: 0, or one over the share kept.
 
-    def forward(self, tokens: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b t h w d"]:
-        """One block; in training, stochastic depth drops each branch per sample."""
-        tokens = tokens + self._drop(self.attention(self.attention_norm(tokens)))
-        hidden = F.gelu(self.expand(self.feed_forward_norm(tokens)))
-        return tokens + self._drop(self.contract(hidden))
+        None where nothing is dropped. It is drawn outside of `forward`, so that this is a function of its inputs and
+        blocks that differ in their probability alone share their compiled code.
+        """
+        if not self.training or self.drop_probability == 0.0:
+            return None
+        keep = 1.0 - self.drop_probability
+        shape = (2, len(tokens)) + (1,) * (tokens.ndim - 1)
+        return (torch.rand(shape, device=tokens.device) < keep).to(tokens.dtype).div_(keep)
+
+    def forward(
+        self, tokens: Float[Tensor, "b t h w d"], factors: Float[Tensor, "2 b 1 1 1 1"] | None
+    ) -> Float[Tensor, "b t h w d"]:
+        """One block; ``factors`` are those of `draw_factors`."""
+        mixed = self.attention(self.attention_norm(tokens))
+        tokens = tokens + (mixed if factors is None else mixed * factors[0])
+        hidden = self.contract(F.gelu(self.expand(self.feed_forward_norm(tokens))))
+        return tokens + (hidden if factors is None else hidden * factors[1])
 
 
 class PatchMerging(nn.Module):
@@ -168,7 +177,7 @@ class PatchMerging(nn.Module):
 
     def __init__(self, config: VideoEncoderConfig, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(4 * width, eps=config.norm_epsilon)
+        self.norm = LayerNorm(4 * width, eps=config.norm_epsilon)
         self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, tokens: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b t h2 w2 d2"]:
@@ -188,7 +197,7 @@ class PatchEmbedding(nn.Module):
         self.patch_size = config.patch_size
         self.weight = nn.Parameter(torch.empty(config.width, 3, *config.patch_size))
         self.bias = nn.Parameter(torch.empty(config.width))
-        self.norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+        self.norm = LayerNorm(config.width, eps=config.norm_epsilon)
 
     @torch.no_grad()
     def reset_own_parameters(self) -> None:
@@ -233,7 +242,8 @@ class VideoEncoder(nn.Module):
                     for block in range(depth)
                 )
             )
-        self.norm = nn.LayerNorm(config.output_width, eps=config.norm_epsilon)
+        self.norm = LayerNorm(config.output_width, eps=config.norm_epsilon)
+        self.run_layer: RunLayer = run_plainly
 
     @torch.no_grad()
     def reset_own_parameters(self) -> None:
@@ -262,7 +272,8 @@ class VideoEncoder(nn.Module):
             if stage:
                 tokens = self.mergings[stage - 1](tokens)
             for block in blocks:
-                tokens = block(tokens)
+                assert isinstance(block, SwinBlock)
+                tokens = self.run_layer(block, tokens, block.draw_factors(tokens))
         return self.norm(tokens)
 
     def forward(

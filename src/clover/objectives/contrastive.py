@@ -7,6 +7,7 @@ as the published run does (the paper writes a dot product).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +18,14 @@ from torch import Tensor
 def similarities(
     rows: Float[Tensor, "b d"], columns: Float[Tensor, "b2 d"], temperature: float
 ) -> Float[Tensor, "b b2"]:
-    """Cosine of every row with every column, divided by the temperature; in float32, or wider if that comes in."""
+    """Cosine of every row with every column, divided by the temperature; in float32, or wider if that comes in.
+
+    Under autocast too: bfloat16 keeps three digits, of which a cosine over 0.05 needs two before the point.
+    """
     normalised = [_unit(part) for part in (rows, columns)]
-    return normalised[0] @ normalised[1].T / temperature
+    has_autocast = torch.amp.is_autocast_available(rows.device.type)
+    with torch.autocast(rows.device.type, enabled=False) if has_autocast else nullcontext():
+        return normalised[0] @ normalised[1].T / temperature
 
 
 def info_nce(

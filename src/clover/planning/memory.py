@@ -8,8 +8,8 @@ from typing import Literal
 
 from clover.planning.network import Block
 from clover.planning.objective import FLOAT_BYTES, ObjectiveCost
+from clover.types import Parallel
 
-Parallel = Literal["ddp", "fsdp"]
 Precision = Literal["bfloat16", "float32"]
 
 _ADAM_NUMBERS = 2

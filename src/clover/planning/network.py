@@ -82,7 +82,7 @@ def blocks_of(model: ModelConfig, sample: SampleShape) -> tuple[Block, ...]:
     return (
         *_video_blocks(model.video, sample),
         *_text_blocks(model.text, sample),
-        *_fusion_blocks(model.fusion, prod(grid), sample),
+        *_fusion_blocks(model.fusion, prod(grid), sample, gives_video=model.fused_pairing == "first_release"),
         *_head_blocks(model, sample),
     )
 
@@ -171,19 +171,23 @@ def _layer_weights(width: int, hidden: int) -> int:
     return attention + _linear_weights(width, hidden) + _linear_weights(hidden, width) + 2 * 2 * width
 
 
-def _layers(part: Part, config: TransformerConfig, length: int, sample: SampleShape) -> Iterator[Block]:
-    """BERT's layers on one sequence."""
+def _layers(
+    part: Part, config: TransformerConfig, length: int, sample: SampleShape, *, num_last: int | None = None
+) -> Iterator[Block]:
+    """BERT's layers on one sequence, of which the last may work at the last places only."""
     width, hidden = config.width, config.feed_forward_width
-    flops = (
-        _linear(length, width, 3 * width)
-        + 4 * length * length * width
-        + _linear(length, width, width)
-        + _linear(length, width, hidden)
-        + _linear(length, hidden, width)
-    )
     dropped = 2 * width if config.dropout else 0  # a byte for every number that dropout looked at
-    held = length * (sample.number_bytes * (6 * width + 2 * hidden) + 2 * WIDE_BYTES * width + dropped)
-    for _ in range(config.num_layers):
+    for layer in range(1, config.num_layers + 1):
+        given = length if num_last is None or layer < config.num_layers else num_last
+        flops = (
+            _linear(length, width, 3 * width)
+            + 4 * given * length * width
+            + _linear(given, width, width)
+            + _linear(given, width, hidden)
+            + _linear(given, hidden, width)
+        )
+        held = sample.number_bytes * (4 * length * width + given * (2 * width + 2 * hidden))
+        held += given * (2 * WIDE_BYTES * width + dropped)
         yield _block(
             part,
             num_weights=_layer_weights(width, hidden),
@@ -203,7 +207,10 @@ def _text_blocks(config: TextEncoderConfig, sample: SampleShape) -> Iterator[Blo
     yield from _layers("text", config.transformer, sample.text_length, sample)
 
 
-def _fusion_blocks(config: FusionConfig, num_video_tokens: int, sample: SampleShape) -> Iterator[Block]:
+def _fusion_blocks(
+    config: FusionConfig, num_video_tokens: int, sample: SampleShape, *, gives_video: bool
+) -> Iterator[Block]:
+    """Where nobody looks at the video's places, the last layer works at the others only."""
     width = config.transformer.width
     num_positions = config.num_spatial_positions + config.num_temporal_positions
     yield _block(
@@ -213,8 +220,9 @@ def _fusion_blocks(config: FusionConfig, num_video_tokens: int, sample: SampleSh
         flops=_NUM_PASSES * _linear(num_video_tokens, config.video_width, width),
         held_bytes=_NUM_PASSES * num_video_tokens * (sample.number_bytes * config.video_width + WIDE_BYTES * width),
     )
-    length = num_video_tokens + config.has_own_cls + sample.text_length
-    yield from _layers("fusion", config.transformer, length, sample)
+    num_last = config.has_own_cls + sample.text_length
+    length = num_video_tokens + num_last
+    yield from _layers("fusion", config.transformer, length, sample, num_last=None if gives_video else num_last)
 
 
 def _head_blocks(model: ModelConfig, sample: SampleShape) -> Iterator[Block]:

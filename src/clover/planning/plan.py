@@ -10,11 +10,12 @@ from clover.errors import ConfigError
 from clover.modeling.model import ModelConfig
 from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.planning.devices import DEVICES_PER_MACHINE, Device
-from clover.planning.memory import Memory, MemoryNeeds, Parallel, Precision, largest_micro_batch, memory_of
+from clover.planning.memory import Memory, MemoryNeeds, Precision, largest_micro_batch, memory_of
 from clover.planning.network import Block, SampleShape, blocks_of
 from clover.planning.objective import OBJECTIVES
 from clover.planning.traffic import Traffic, traffic_of
 from clover.planning.workload import Workload
+from clover.types import Parallel
 
 SECONDS_A_DAY = 86_400
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clover.planning.memory import Parallel
 from clover.planning.objective import FLOAT_BYTES, NUM_EMBEDDINGS
+from clover.types import Parallel
 
 
 @dataclass(frozen=True, kw_only=True)

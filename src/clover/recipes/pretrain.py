@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from clover.data.masking import TextMaskingConfig
 from clover.data.transforms import TransformConfig
-from clover.experiment.configs import DataConfig, PretrainingExperiment, StageConfig
+from clover.experiment.configs import PretrainingDataConfig, PretrainingExperiment, StageConfig
 from clover.modeling.sizes import base, small
 from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.pipeline import InputConfig
+from clover.training.compute import ComputeConfig
 from clover.training.optimizer import OptimizerConfig
 
 
@@ -20,7 +21,7 @@ def shapes() -> PretrainingExperiment:
         learning_rate=1.5e-3, weight_decay=0.02, gradient_norm=15.0, warmup_share=0.08, final_factor=0.02
     )
     return PretrainingExperiment(
-        data=DataConfig(num_kept_frames=16),
+        data=PretrainingDataConfig(num_kept_frames=16),
         model=small(vocabulary_size=1),
         inputs=InputConfig(
             num_frames=8,
@@ -62,12 +63,43 @@ def shapes_paper() -> PretrainingExperiment:
     )
 
 
+def webvid_cc3m() -> PretrainingExperiment:
+    """Clover-Base as published: WebVid and CC3M (or shards of such) in turn, 40 epochs, batch 1024.
+
+    Method, sections 3 to 5, and the published run. Two steps here, one of videos and one of images, are one iteration
+    of the published schedule. Not as published: pixels are RGB, images are resized bilinearly.
+    """
+    return PretrainingExperiment(
+        data=PretrainingDataConfig(num_kept_frames=0, vocabulary_size=30_522),
+        model=base(),
+        inputs=InputConfig(num_frames=8, frames=TransformConfig(size=224, training_short_side=256), max_text_length=30),
+        training=StageConfig(
+            num_epochs=40.0,
+            batch_size=1024,
+            micro_batch_size=32,
+            optimizer=OptimizerConfig(
+                learning_rate=5e-5,
+                weight_decay=0.005,
+                betas=(0.9, 0.98),
+                epsilon=1e-8,
+                gradient_norm=15.0,
+                warmup_share=4 / 40,
+                warmup_start=1e-3,
+                final_factor=1e-3,
+            ),
+        ),
+        num_workers=-1,
+        compute=ComputeConfig(precision="bfloat16"),
+    )
+
+
 def base_size() -> PretrainingExperiment:
     """Clover-Base with the paper's optimiser, for a corpus in the generated corpus' layout."""
     return PretrainingExperiment(
-        data=DataConfig(num_kept_frames=0, vocabulary_size=30_522),
+        data=PretrainingDataConfig(num_kept_frames=0, vocabulary_size=30_522),
         model=base(),
-        training=StageConfig(num_steps=100_000, batch_size=1024),
+        training=StageConfig(num_steps=100_000, batch_size=1024, micro_batch_size=32),
+        compute=ComputeConfig(precision="bfloat16"),
     )
 
 
@@ -78,4 +110,5 @@ RECIPES: dict[str, Callable[[], PretrainingExperiment]] = {
     "shapes-without-ranking": shapes_without_ranking,
     "shapes-paper": shapes_paper,
     "base-size": base_size,
+    "webvid_cc3m": webvid_cc3m,
 }

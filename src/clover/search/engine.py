@@ -13,6 +13,7 @@ from clover.errors import ConfigError
 from clover.pipeline import Clover
 from clover.search.confidence import calibration_of
 from clover.search.index import Filter, Hit, Index, create_index, is_library, open_index
+from clover.search.rerank import RerankConfig, VideoTokens, reranked
 from clover.search.spans import Span, best_of_each_video, merge_windows
 from clover.search.windows import WindowConfig
 
@@ -91,6 +92,8 @@ def search(
     config: SearchConfig = DEFAULT_SEARCH,
     *,
     where: Filter | None = None,
+    rerank: RerankConfig | None = None,
+    tokens: VideoTokens | None = None,
 ) -> list[Span]:
     """The best spans for a sentence, best first, with their confidence; spans of a video do not overlap.
 
@@ -101,6 +104,8 @@ def search(
         num_results: Most spans.
         config: What counts as a result.
         where: Which videos are looked at.
+        rerank: How the best are scored again by the fusion encoder; None does not.
+        tokens: Encoded windows of earlier searches, to be kept between searches.
 
     Raises:
         TextError: the sentence is empty.
@@ -109,9 +114,13 @@ def search(
         return []
     vector = clover.encode_text(query).cpu().numpy()
     calibration = calibration_of(index, clover)
-    spans = nearest_spans(index, vector, num_results, config, where)
+    num_candidates = max(num_results, rerank.rerank if rerank is not None else 0)
+    spans = nearest_spans(index, vector, num_candidates, config, where)
     sure = [replace(span, confidence=calibration.confidence(span.score)) for span in spans]
-    return [span for span in sure if span.confidence is None or span.confidence >= config.min_confidence]
+    kept = [span for span in sure if span.confidence is None or span.confidence >= config.min_confidence]
+    if rerank is not None and rerank.rerank:
+        kept = reranked(kept, query, tokens or VideoTokens(clover), clover, rerank)
+    return kept[:num_results]
 
 
 def nearest_spans(

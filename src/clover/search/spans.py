@@ -16,10 +16,11 @@ class Span:
         video: Path of the file.
         start_seconds: Where it begins.
         end_seconds: Where it ends.
-        score: Of its best window; cosine similarity, -1 to 1, unless re-ranked.
+        score: Of its best window; cosine similarity, -1 to 1.
         best: The window with that score.
         confidence: Share of meaningless queries whose best result in this library scores lower, 0 to 1; None where the
             library is not calibrated.
+        reranked: What it was ordered by after re-ranking; None where it was not scored again.
     """
 
     video: str
@@ -28,6 +29,7 @@ class Span:
     score: float
     best: Moment
     confidence: float | None = None
+    reranked: float | None = None
 
 
 def merge_windows(hits: Sequence[Hit], *, drop: float) -> list[Span]:

@@ -25,7 +25,7 @@ from clover.training.health import Health
 from clover.training.optimizer import Optimizer
 from clover.training.shards import ShardedTensors, local_rows
 
-_FORMAT = "clover-training-state-2"
+_FORMAT = "clover-training-state-3"
 _DESCRIPTION = "state.json"
 
 
@@ -61,7 +61,10 @@ class TrainingStates:
     health: Health = field(default_factory=Health)
     keep: KeepConfig = field(default_factory=KeepConfig)
     processes: Processes = ALONE
+    owes_occasional: bool = False
+    """Whether the run was stopped before it did what was due after the step that is saved."""
     _values: dict[str, list[float]] = field(default_factory=dict)
+    _saved_step: int = -1
 
     def remember(self, values: Mapping[str, float]) -> None:
         """Logged numbers of a step, for the choice of the best state.
@@ -75,12 +78,18 @@ class TrainingStates:
             raise ConfigError(f"keep.best_by is {self.keep.best_by!r}; a step logs {', '.join(values)}")
         self._values.setdefault(self.keep.best_by, []).append(values[self.keep.best_by])
 
-    def save(self, next_step: int) -> None:
+    def save(self, next_step: int, *, owes_occasional: bool = False) -> None:
         """Write weights, averages, random states and the next step; every process writes what it holds.
+
+        Args:
+            next_step: The step to go on with; a state that is saved already is not written again.
+            owes_occasional: What is due after the last step was not done.
 
         Raises:
             WriteError: the place cannot be written; the states before are then still there.
         """
+        if next_step == self._saved_step:
+            return
         target = self.folder / f"step-{next_step:08d}"
         aside = self.folder / f".{target.name}.part"
         try:
@@ -91,11 +100,10 @@ class TrainingStates:
             name = f"part-{self.processes.rank:05d}.safetensors"
             checksums = self.processes.told((name, _written(aside / name, self._tensors())))
             if self.processes.is_first:
-                means = {name: sum(values) / len(values) for name, values in self._values.items()}
-                description = {"format": _FORMAT, "run": self.run, "next_step": next_step, "means": means}
+                description = {"format": _FORMAT, "run": self.run, "next_step": next_step}
+                description |= self._means(owes_occasional) | {"owes_occasional": owes_occasional}
                 write_text(aside / _DESCRIPTION, json.dumps(description | {"parts": dict(checksums)}, indent=1))
-                shutil.rmtree(target, ignore_errors=True)
-                aside.rename(target)
+                _take_the_place(aside, target)
                 self._forget_old()
         except OSError as error:
             raise cannot_write(target, error) from error
@@ -104,7 +112,15 @@ class TrainingStates:
                 with suppress(OSError):
                     shutil.rmtree(aside)
         self._values.clear()
+        self._saved_step = next_step
         self.processes.wait()
+
+    def _means(self, is_interrupted: bool) -> dict[str, Any]:
+        """Means since the state before; of an interrupted run their parts, for few steps are not compared with many."""
+        if is_interrupted:
+            return {"means": {}, "values_since": self._values}
+        means = {name: sum(values) / len(values) for name, values in self._values.items()}
+        return {"means": means, "values_since": {}}
 
     def restore(self) -> int:
         """Put everything back as it was saved, from the last state that is whole.
@@ -139,7 +155,10 @@ class TrainingStates:
                     torch.cuda.set_rng_state(saved.whole(f"{own}.cuda"))
             else:
                 torch.manual_seed(hash((self.seed, self.processes.rank, description["next_step"])))
-        return int(description["next_step"])
+        self._saved_step = int(description["next_step"])
+        self.owes_occasional = bool(description["owes_occasional"])
+        self._values = description["values_since"]
+        return self._saved_step
 
     def _tensors(self) -> dict[str, Tensor]:
         """What this process writes: the first everything that all hold, each its rows of what is shared out."""
@@ -169,7 +188,8 @@ class TrainingStates:
     def _forget_old(self) -> None:
         states = saved_states(self.folder)
         best = best_state(self.folder, self.keep.best_by) if self.keep.best_by else None
-        for path in states[: -self.keep.last]:
+        left_behind = [*self.folder.glob(".step-*.part"), *self.folder.glob(".step-*.old")]
+        for path in [*states[: -self.keep.last], *left_behind]:
             if path != best:
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -200,6 +220,14 @@ def best_state(folder: Path, name: str) -> Path | None:
         if name in description["means"]:
             means[path] = description["means"][name]
     return min(means, key=lambda path: means[path]) if means else None
+
+
+def _take_the_place(aside: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}.old")
+    if target.exists():
+        target.rename(old)
+    aside.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _written(path: Path, tensors: Mapping[str, Tensor]) -> str:

@@ -69,15 +69,16 @@ class Health:
                 return f"the gradient has norm {norm:.4g}, {norm / usual:.3g} times the usual {usual:.4g}"
         return None
 
-    def answer(self, step: int, problem: str, names: Sequence[str], folder: Path) -> None:
+    def answer(self, step: int, problem: str, names: Sequence[str], folder: Path, *, writes: bool = True) -> None:
         """Stop or go on after a bad step; its samples are listed in ``bad_steps.jsonl``.
 
         Raises:
             TrainingError: the run stops here.
         """
         path = folder / "bad_steps.jsonl"
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "problem": problem, "samples": list(names)}) + "\n")
+        if writes:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "problem": problem, "samples": list(names)}) + "\n")
         more = f" and {len(names) - _NUM_SHOWN} more in {path}" if len(names) > _NUM_SHOWN else ""
         samples = f"; its samples: {', '.join(names[:_NUM_SHOWN])}{more}" if names else ""
         if self.config.bad_step == "stop":

@@ -18,9 +18,10 @@ class InterruptedRunError(CloverError):
 
 
 class StopRequest:
-    """While this context lasts, the first signal to stop is only noted, so that the step at work can end.
+    """While this context lasts, a signal to stop is only noted, so that the step at work can end.
 
-    A second one ends the process at once. Outside the main thread, signals are left alone.
+    A second Ctrl-C ends the process at once; SIGTERM may come several times over, from a cluster and from torchrun.
+    Outside the main thread, signals are left alone.
     """
 
     def __init__(self) -> None:
@@ -45,5 +46,7 @@ class StopRequest:
         self._before = {}
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.number = number
-        self._forget()
+        if number == signal.SIGINT and self.number:
+            self._forget()
+            signal.raise_signal(signal.SIGINT)
+        self.number = self.number or number

@@ -58,15 +58,15 @@ class Training(Generic[BatchT]):
             TrainingError: a bad step, and the policy is to stop.
             InterruptedRunError: the process was asked to stop; the state is saved.
         """
+        if self.states.owes_occasional:
+            self._do_what_is_due(first_step)
         with StopRequest() as stop:
             for step, (batch, waiting_seconds) in enumerate(_timed(batches), start=first_step):
                 self._step(batch, step, waiting_seconds)
-                for task in self.occasional:  # before the state is saved: what they find out is then never older
-                    if figures := task.run_if_due(step + 1):
-                        self.logbook.note(num_steps=step + 1, **figures)
+                self._stop_if_asked(stop, step + 1)
+                self._do_what_is_due(step + 1)  # before the state is saved: what is found out is then never older
                 if self.save_every and (step + 1) % self.save_every == 0:
                     self.states.save(step + 1)
-                self._stop_if_asked(stop, step + 1)
 
     def _step(self, batch: BatchT, step: int, waiting_seconds: float) -> None:
         self.optimizer.clear()
@@ -84,12 +84,17 @@ class Training(Generic[BatchT]):
         else:
             names = [name for each in self.processes.told(_names(batch)) for name in each]
             self.logbook.note(step=step, problem=problem)
-            self.health.answer(step, problem, names, self.logbook.path.parent)
+            self.health.answer(step, problem, names, self.logbook.path.parent, writes=self.processes.is_first)
+
+    def _do_what_is_due(self, num_done: int) -> None:
+        for task in self.occasional:
+            if figures := task.run_if_due(num_done):
+                self.logbook.note(num_steps=num_done, **figures)
 
     def _stop_if_asked(self, stop: StopRequest, num_done: int) -> None:
         number = self.processes.largest(stop.number)
         if number:
-            self.states.save(num_done)
+            self.states.save(num_done, owes_occasional=True)
             raise InterruptedRunError(
                 f"asked to stop; the state after {num_done} steps is saved in {self.states.folder}: "
                 "go on with --resume auto",

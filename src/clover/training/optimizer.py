@@ -75,6 +75,8 @@ class Optimizer:
             raise ConfigError(f"a run of {num_steps} steps trains nothing; give at least 1")
         self.config, self.num_steps, self.steps_per_epoch = config, num_steps, steps_per_epoch
         self.parameters = [weight for weight in module.parameters() if weight.requires_grad]
+        if not self.parameters:
+            raise ConfigError("nothing is left to be trained: freeze fewer parts")
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:

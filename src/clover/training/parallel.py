@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,12 +18,10 @@ from clover.distributed import Processes, whole
 from clover.modeling.layers import TransformerLayer
 from clover.modeling.video_swin import SwinBlock
 from clover.training.gradient_cache import Caller, Outputs
+from clover.types import Parallel
 
 BatchT = TypeVar("BatchT")
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-
-Parallel = Literal["ddp", "fsdp"]
-"""Every process holds all weights, or a share of them."""
 
 
 def caller_for(
@@ -86,7 +84,7 @@ class _Copied(Generic[BatchT]):
     def prepare(self, batch: BatchT) -> None:
         """The first batch shows whether weights are left unused: to look for them in every step takes time."""
         if self._made is None:
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
                 used = _weights_behind(self._outputs(batch))
             is_unused = any(weight.requires_grad and weight not in used for weight in self._called.parameters())
             self._made = DistributedDataParallel(self._called, find_unused_parameters=is_unused)
@@ -137,7 +135,7 @@ class _Sharded(Generic[BatchT]):
             return {name: value.clone() for name, value in outputs(batch).items()}
 
         self._wrapped: _Called[BatchT] = _Called(module, copied)
-        mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (dist.get_world_size(),))
+        mesh = init_device_mesh(next(module.parameters()).device.type, (dist.get_world_size(),))
         for each in module.modules():
             if isinstance(each, SwinBlock | TransformerLayer):
                 fully_shard(each, mesh=mesh)

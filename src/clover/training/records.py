@@ -78,9 +78,14 @@ class RunRecord:
         """
         if not self._writes:
             return
+        changed: dict[str, Any] = {}
         if resume:
             known = _read(self.folder / RECORD_NAME)
+            settings = self._plain["experiment"]
             self._plain |= known | {"format": RECORD_FORMAT, "stages": self._plain["stages"], "is_finished": False}
+            if self._plain["experiment"] != settings:  # what may change is told: the record shows the last
+                changed = {"settings_before": self._plain["experiment"]}
+                self._plain["experiment"] = settings
         self._session = {
             "time_started": _now(),
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -88,6 +93,7 @@ class RunRecord:
             "code": code_version(),
             "environment": environment(),
             "data": dict(self._data()),
+            **changed,
         }
         self._plain["sessions"] = [*self._plain["sessions"], self._session]
         if not resume:

@@ -14,6 +14,7 @@ import pytest
 from clover.data.shapes.captions import captions, paragraph
 from clover.data.shapes.choices import choice, repetition, transition
 from clover.data.shapes.corpus import ShapesConfig, read_pairs, write_corpus
+from clover.data.shapes.plans import REPEATED
 from clover.data.shapes.publishers.formats import FORMATS
 from clover.data.shapes.publishers.msrvtt import RANGES
 from clover.data.shapes.publishers.publisher import number_of
@@ -217,11 +218,14 @@ def tgif(corpora, kind):
         yield split, rows
 
 
-@pytest.mark.parametrize(("kind", "make"), [("action", repetition), ("transition", transition)])
-def test_tgif_choices(corpora, kind, make):
+@pytest.mark.parametrize(
+    ("kind", "make", "drawn_as"), [("action", repetition, REPEATED), ("transition", transition, None)]
+)
+def test_tgif_choices(corpora, kind, make, drawn_as):
     num_gifs = 0
     for split, rows in tgif(corpora, kind):
-        made = [(scene, row) for scene in scenes(split) if (row := make(scene, CONFIG.seed)) is not None]
+        drawn = [sample_scene(CONFIG, split, index, drawn_as) for index in range(COUNTS[split])]
+        made = [(scene, row) for scene in drawn if (row := make(scene, CONFIG.seed)) is not None]
         for row, (scene, (_, options, label)) in zip(rows, made, strict=True):
             assert list(row) == ["gif_name", "question", "a1", "a2", "a3", "a4", "a5", "answer", "vid_id", "key"]
             assert row["question"].startswith("What does the ") and row["question"].endswith(" ?")
@@ -233,6 +237,14 @@ def test_tgif_choices(corpora, kind, make):
             assert probe(media).duration_seconds == pytest.approx(scene.duration_seconds, abs=0.13)
         num_gifs += len(rows)
     assert len(media_in(corpora / f"tgif-{kind}")) == num_gifs
+
+
+def test_repeated_actions_have_films_and_names_of_their_own(corpora):
+    actions, frames = (
+        {row["gif_name"] for _, rows in tgif(corpora, kind) for row in rows} for kind in ("action", "frameqa")
+    )
+    assert len(actions) == COUNTS["train"] + COUNTS["test"]
+    assert not actions & frames
 
 
 def test_tgif_frames(corpora):

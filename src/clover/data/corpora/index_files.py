@@ -12,7 +12,7 @@ from clover.data.corpora.shard_index import FailedSample, IndexedSample, ShardIn
 from clover.errors import DataError
 from clover.files import WriteError, write_text
 
-_FORMAT = {"format": "clover-shard-index", "version": 1}
+_FORMAT = {"format": "clover-shard-index", "version": 2}
 
 
 def index_file(shard: Path, cache_folder: Path | None) -> Path:
@@ -67,10 +67,14 @@ def _to_json(index: ShardIndex, stamp: list[list[int] | None]) -> dict[str, Any]
     return {
         **_FORMAT,
         "stamp": stamp,
-        "samples": [[sample.key, sample.caption, sample.offset, sample.size] for sample in index.samples],
+        "samples": [_row(sample) for sample in index.samples],
         "failed": [[failed.key, failed.status] for failed in index.failed],
         "problems": [[problem.row, problem.expected, problem.found] for problem in index.problems],
     }
+
+
+def _row(sample: IndexedSample) -> list[str | int]:
+    return [sample.key, sample.caption, sample.offset, sample.size, sample.about_offset, sample.about_size]
 
 
 def _load(path: Path, shard: Path, stamp: list[list[int] | None]) -> ShardIndex | None:
@@ -91,10 +95,11 @@ def _load(path: Path, shard: Path, stamp: list[list[int] | None]) -> ShardIndex 
 
 
 def _sample(row: Any, stamp: list[list[int] | None]) -> IndexedSample:
-    sample = IndexedSample(*_typed(row, str, str, int, int))
+    sample = IndexedSample(*_typed(row, str, str, int, int, int, int))
     shard_size = stamp[0][0] if stamp[0] else 0
-    if sample.offset < 0 or not 0 <= sample.size <= shard_size - sample.offset:
-        raise ValueError(f"not within the shard: {row}")
+    for offset, size in ((sample.offset, sample.size), (sample.about_offset, sample.about_size)):
+        if offset < 0 or not 0 <= size <= shard_size - offset:
+            raise ValueError(f"not within the shard: {row}")
     return sample
 
 

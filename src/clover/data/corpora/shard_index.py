@@ -20,16 +20,21 @@ from clover.errors import DataError
 _LONGEST_TEXT = 1 << 20
 _LONGEST_STATUS = 200
 _MOST_KEYS = 1_000_000
+_PACKED = frozenset(("tags", "other_captions"))
+"""What the JSON of a sample from `clover data pack` holds that training asks for."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedSample:
-    """One sample that can be used: its key and caption, and the place of its media in the shard."""
+    """One sample that can be used: key, caption, and where in the shard its media lie, and JSON if it was packed."""
 
     key: str
     caption: str
     offset: int
     size: int
+    about_offset: int = 0
+    about_size: int = 0
+    """0 where the JSON says nothing that training asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +161,10 @@ def _sample(file: BinaryIO, size: int, key: str, entry: _Entry) -> IndexedSample
         caption.encode("utf-8")
     except UnicodeEncodeError as error:
         raise _UnusableError("a caption in Unicode", f"half of a surrogate pair in {quoted(caption)}") from error
-    return IndexedSample(key, caption, media.offset, media.size)
+    about_member = entry.members.get(".json")
+    if about_member is None or not _PACKED & about.keys():
+        return IndexedSample(key, caption, media.offset, media.size)
+    return IndexedSample(key, caption, media.offset, media.size, about_member.offset, about_member.size)
 
 
 def _json(file: BinaryIO, member: Member | None) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from clover.data.annotations.problems import Problem
 from clover.data.corpora.index_files import load_or_index
@@ -28,6 +29,8 @@ class ShardSample:
         caption: The text, stripped and not empty.
         offset: Where in the shard its media begin, in bytes.
         size: How many bytes they have.
+        about_offset: Where its packed JSON begins.
+        about_size: How many bytes that has; 0 when there is none.
     """
 
     shard: Path
@@ -35,6 +38,8 @@ class ShardSample:
     caption: str
     offset: int
     size: int
+    about_offset: int = 0
+    about_size: int = 0
 
     @property
     def video_id(self) -> str:
@@ -59,6 +64,7 @@ class ShardCorpus:
         self.failed = FailedSamples(self.shards)
         self._keys, self._captions = TextColumn(), TextColumn()
         self._offsets, self._sizes, self._shard_numbers = array("q"), array("q"), array("i")
+        self._about_offsets, self._about_sizes = array("q"), array("i")
         for index in indexes:
             number = len(self.shards)
             self.shards.append(index.shard)
@@ -68,6 +74,8 @@ class ShardCorpus:
                 self._offsets.append(sample.offset)
                 self._sizes.append(sample.size)
                 self._shard_numbers.append(number)
+                self._about_offsets.append(sample.about_offset)
+                self._about_sizes.append(sample.about_size)
             self.failed.extend(number, index.failed)
             self.problems += index.problems
 
@@ -83,6 +91,8 @@ class ShardCorpus:
             caption=self._captions[place],
             offset=self._offsets[place],
             size=self._sizes[place],
+            about_offset=self._about_offsets[place],
+            about_size=self._about_sizes[place],
         )
 
     def caption(self, position: SupportsIndex) -> str:
@@ -100,23 +110,26 @@ class ShardCorpus:
             MediaError: the shard is not there any more, or shorter than it was.
         """
         sample = self[position]
+        return _read(sample, sample.offset, sample.size)
+
+    def about(self, position: SupportsIndex) -> dict[str, Any]:
+        """The JSON that `clover data pack` wrote of the sample; empty where another made the shard.
+
+        Raises:
+            MediaError: the shard is not there any more, or shorter than it was.
+        """
+        sample = self[position]
+        if not sample.about_size:
+            return {}
         try:
-            with sample.shard.open("rb") as file:
-                file.seek(sample.offset)
-                content = file.read(sample.size)
-        except OSError as error:
-            raise MediaError(f"{sample.shard}: cannot be read ({error.strerror}); put the shard back") from error
-        if len(content) < sample.size:
-            raise MediaError(
-                f"{sample.shard}, sample {sample.key}: only {len(content)} of {sample.size} bytes are there; the shard "
-                "was cut short since it was indexed: open the shards again"
-            )
-        return content
+            return dict(json.loads(_read(sample, sample.about_offset, sample.about_size)))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise MediaError(f"{sample.shard}, sample {sample.key}: its JSON cannot be read; pack it again") from error
 
     @property
     def num_bytes(self) -> int:
         """Memory of the columns."""
-        numbers = (self._offsets, self._sizes, self._shard_numbers)
+        numbers = (self._offsets, self._sizes, self._shard_numbers, self._about_offsets, self._about_sizes)
         return self._keys.num_bytes + self._captions.num_bytes + sum(len(n) * n.itemsize for n in numbers)
 
 
@@ -143,6 +156,21 @@ class FailedSamples:
 
     def __iter__(self) -> Iterator[FailedSample]:
         return (self[place] for place in range(len(self)))
+
+
+def _read(sample: ShardSample, offset: int, size: int) -> bytes:
+    try:
+        with sample.shard.open("rb") as file:
+            file.seek(offset)
+            content = file.read(size)
+    except OSError as error:
+        raise MediaError(f"{sample.shard}: cannot be read ({error.strerror}); put the shard back") from error
+    if len(content) < size:
+        raise MediaError(
+            f"{sample.shard}, sample {sample.key}: only {len(content)} of {size} bytes are there; the shard "
+            "was cut short since it was indexed: open the shards again"
+        )
+    return content
 
 
 def open_shards(

@@ -46,12 +46,14 @@ class Source:
     Attributes:
         corpus: Its samples.
         about: What tells this source from others: format, a fingerprint, the number of samples; and its path.
-        remarks: What of it can be no sample, one line each.
+        remarks: What of it can be no sample, one line a kind.
+        problems: Every row, tar and member of a tar that can be no sample, and why.
     """
 
     corpus: Corpus
     about: dict[str, Any]
     remarks: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.corpus)
@@ -114,7 +116,8 @@ def open_source(options: SourceOptions) -> Source:
         raise DataError(f"{folder}: expected the folder of the media, found none; name it with --media")
     corpus = LooseCorpus(table)
     about = _about(options, kind, corpus, _digest_of(path))
-    return Source(corpus=corpus, about=about, remarks=tuple(table.problems.summary()))
+    problems = tuple(map(str, table.problems))
+    return Source(corpus=corpus, about=about, remarks=tuple(table.problems.summary()), problems=problems)
 
 
 def _format(options: SourceOptions) -> SourceFormat:
@@ -164,7 +167,8 @@ def _open_tars(options: SourceOptions) -> Source:
     digest = hashlib.blake2b(digest_size=16)
     for shard in corpus.shards:
         digest.update(f"{shard.name} {shard.stat().st_size}\n".encode("utf-8", "surrogateescape"))
-    return Source(corpus=corpus, about=_about(options, "shards", corpus, digest.hexdigest()), remarks=tuple(remarks))
+    about = _about(options, "shards", corpus, digest.hexdigest())
+    return Source(corpus=corpus, about=about, remarks=tuple(remarks), problems=(*unusable, *problems))
 
 
 def _tars(text: str) -> list[Path]:

@@ -149,6 +149,7 @@ def _pair(scene: Scene, speaker: Speaker) -> str:
 _BY_KIND = {
     "single": _sequence,
     "sequence": _sequence,
+    "repeated": _sequence,
     "together": _together,
     "in turn": _in_turn,
     "race": _race,

@@ -13,7 +13,7 @@ import numpy as np
 
 from clover.data.shapes.captions import Speaker, tell
 from clover.data.shapes.draws import generator, pick
-from clover.data.shapes.motion import frame_times, seen
+from clover.data.shapes.plans import REPEATED, REPEATED_ACTIONS
 from clover.data.shapes.questions import BASE_FORMS, Witness, third
 from clover.data.shapes.scene import Event, Scene, SceneObject
 from clover.data.shapes.splits import held_out, shown_actions
@@ -23,12 +23,6 @@ NUM_OPTIONS = 5
 
 _BLANK = "BLANK"
 _NONE = "none"
-_SIDES = ("left", "right")
-_REPEATED = (2, 3, 4)
-_SHARE_OF_SPINS = 1.0 - len(ROUND_SHAPES) / len(SHAPES)
-"""How many spins are asked about: only some shapes spin, and those would spin more often than they jump or blink."""
-
-_CLEAR_OF_MIDDLE = 0.06
 _SWAPPED_ACTIONS = (*MOVES, *RESIZING_ACTIONS, *COUNTED_ACTIONS, "bounces")
 """Actions an object can be said to do at any time; to appear or to vanish would contradict the rest of a sentence."""
 
@@ -106,46 +100,25 @@ def transition(scene: Scene, seed: int) -> tuple[str, list[str], int] | None:
 
 
 def repetition(scene: Scene, seed: int) -> tuple[str, list[str], int] | None:
-    """What an object does a number of times, and on which side: question, five options, place of the true one.
+    """What an object does two or three times: question, five options, place of the true one.
 
-    None where nothing is done more than once by an object that can be named and stays on one side. The options are
-    what the object may do so often, each on either side, and "none", which is right as often as any other option:
-    question and options tell nothing, the video all.
+    None where it takes no such steps, or cannot be named. Each option is right as often as any other, "none" too, where
+    the object does as many things once each: question and options tell nothing. The order of the
+    frames tells: halfway all objects are alike, and what moves to the left passes where others move to the right.
     """
+    name = Witness(scene).name(scene.objects[0])
+    if scene.kind != REPEATED or name is None:
+        return None
     rng = generator(seed, scene.split, scene.index, "repetitions")
-    asked = [event for event in scene.events if event.action in COUNTED_ACTIONS and event.count > 1]
-    while asked:
-        event = asked.pop(int(rng.integers(len(asked))))
-        item = scene.objects[event.actor]
-        name, side = Witness(scene).name(item), _side_of(scene, event)
-        counts = [other.count for other in scene.events_of(event.actor) if other.action in COUNTED_ACTIONS]
-        actions = [action for action in COUNTED_ACTIONS if _may_be_said(scene, item, (action,), seed)]
-        options = [f"{BASE_FORMS[action]} on the {where}" for action in actions for where in _SIDES]
-        true = f"{BASE_FORMS[event.action]} on the {side}"
-        if event.action == "spins" and rng.uniform() > _SHARE_OF_SPINS:
-            continue
-        if name is None or side is None or counts.count(event.count) > 1 or len(options) < NUM_OPTIONS - 1:
-            continue
-        wrong = [*(option for option in options if option != true), _NONE]
-        count = event.count
-        never = [number for number in _REPEATED if number not in counts]
-        if rng.uniform() < 1.0 / (len(options) + 1) and never:
-            true, wrong, count = _NONE, options, pick(rng, never)
-        offered = [true, *(wrong[place] for place in rng.permutation(len(wrong))[: NUM_OPTIONS - 1])]
-        order = rng.permutation(NUM_OPTIONS)
-        question = f"what does the {name} do {count} times?"
-        return question, [offered[position] for position in order], int(np.argmin(order))
-    return None
-
-
-def _side_of(scene: Scene, event: Event) -> str | None:
-    """The half of the picture in which the actor is during all of an event, clear of the middle; None for neither."""
-    times = frame_times(scene)
-    during = (times >= event.start_seconds) & (times <= event.end_seconds)
-    x = seen(scene).x[event.actor, during]
-    if x.max() < 0.5 - _CLEAR_OF_MIDDLE:
-        return "left"
-    return "right" if x.min() > 0.5 + _CLEAR_OF_MIDDLE else None
+    events = scene.events_of(0)
+    done = {event.action for event in events}
+    possible = [action for action in REPEATED_ACTIONS if _may_be_said(scene, scene.objects[0], (action,), seed)]
+    true = BASE_FORMS[events[0].action] if len(done) == 1 else _NONE
+    wrong = [option for option in (*(BASE_FORMS[action] for action in possible), _NONE) if option != true]
+    options = [true, *(wrong[place] for place in rng.permutation(len(wrong))[: NUM_OPTIONS - 1])]
+    order = rng.permutation(NUM_OPTIONS)
+    question = f"what does the {name} do {len(events)} times?"
+    return question, [options[position] for position in order], int(np.argmin(order))
 
 
 def _word_options(scene: Scene, place: int, name: str, rng: np.random.Generator, seed: int, details: bool) -> list[str]:

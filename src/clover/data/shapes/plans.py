@@ -12,6 +12,7 @@ from clover.data.shapes.vocabulary import (
     COUNTED_ACTIONS,
     DIRECTIONS,
     MOVES,
+    RESIZING_ACTIONS,
     SOLO_ACTIONS,
 )
 
@@ -29,6 +30,19 @@ KIND_SHARES: dict[str, float] = {
     "hit": 0.06,
 }
 """How often each kind of plan is drawn."""
+
+REPEATED = "repeated"
+"""A kind that no share is drawn for: an object takes two or three steps, the same one or a different one each time."""
+
+REPEATED_ACTIONS = (*MOVES, *RESIZING_ACTIONS)
+"""What is done in steps."""
+
+_STEP_SECONDS = {2: (0.8, 1.1), 3: (0.6, 0.8)}
+_STEP_DISTANCE = {2: (0.19, 0.23), 3: (0.13, 0.155)}
+"""Duration and way of a step by the number of steps; all steps together lead as far as any other movement."""
+_REST_SECONDS = (0.3, 0.5)
+_SHARE_OF_DIFFERENT_STEPS = 1.0 / (len(REPEATED_ACTIONS) + 1)
+"""As often as one action is repeated, none is."""
 
 _SECONDS: dict[str, tuple[float, float]] = {
     "grows": (1.4, 2.2),
@@ -56,7 +70,7 @@ class Plan:
     """Events without places.
 
     Attributes:
-        kind: A key of `KIND_SHARES`.
+        kind: A key of `KIND_SHARES`, or `REPEATED`.
         events: What happens; `dx` and `dy` of circles and hits are still a direction of length 1.
         num_objects: Number of described objects; actors first, then a target or landmark.
         duration_seconds: Length of the video before rounding to whole frames.
@@ -79,6 +93,8 @@ def draw_kind(rng: np.random.Generator) -> str:
 
 def draw_plan(rng: np.random.Generator, kind: str) -> Plan:
     """Return a plan of one kind, with times."""
+    if kind == REPEATED:
+        return _in_steps(rng)
     if kind == "single":
         return _in_turn(rng, kind, [(0, pick(rng, SOLO_ACTIONS))])
     if kind == "sequence":
@@ -161,6 +177,29 @@ def _in_turn(rng: np.random.Generator, kind: str, steps: list[tuple[int, str]]) 
         events.append(_shifted(event, now))
         now = events[-1].end_seconds + uniform(rng, 0.15, 0.35)
     return _finished(rng, kind, events, len({actor for actor, _ in steps}))
+
+
+def _in_steps(rng: np.random.Generator) -> Plan:
+    """Return a plan of one object that does the same thing two or three times, or as many things once each."""
+    count = pick(rng, tuple(_STEP_SECONDS))
+    if rng.uniform() < _SHARE_OF_DIFFERENT_STEPS:
+        actions = [REPEATED_ACTIONS[place] for place in rng.permutation(len(REPEATED_ACTIONS))[:count]]
+    else:
+        actions = [pick(rng, REPEATED_ACTIONS)] * count
+    now = _margin(rng, is_long=False)
+    seconds, distance = uniform(rng, *_STEP_SECONDS[count]), uniform(rng, *_STEP_DISTANCE[count])
+    growth = _GROWTH ** (1.0 / count)
+    events = []
+    for action in actions:
+        event = Event(actor=0, action=action, start_seconds=now, end_seconds=round(now + seconds, 4))
+        if action in MOVES:
+            dx, dy = DIRECTIONS[action.removeprefix("moves ")]
+            event = replace(event, dx=dx * distance, dy=dy * distance)
+        else:
+            event = replace(event, scale=round(growth if action == "grows" else 1.0 / growth, 4))
+        events.append(event)
+        now = event.end_seconds + uniform(rng, *_REST_SECONDS)
+    return _finished(rng, REPEATED, events, 1)
 
 
 def _together(rng: np.random.Generator, kind: str, actions: tuple[str, str]) -> Plan:

@@ -23,6 +23,8 @@ from clover.data.shapes.vocabulary import (
 )
 
 NUM_QUESTIONS = 6
+ORDER_TYPES = ("first", "last", "transition", "what first", "before and after")
+"""Types of questions about what comes before what."""
 BASE_FORMS = {action: action.replace("moves ", "move ") for action in MOVES} | {
     "grows": "grow",
     "shrinks": "shrink",

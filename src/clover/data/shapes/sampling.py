@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from clover.data.shapes.draws import generator, pick, uniform
 from clover.data.shapes.motion import offsets, scales
-from clover.data.shapes.plans import MAX_SECONDS, MIN_SECONDS, Plan, draw_kind, draw_plan
+from clover.data.shapes.plans import MAX_SECONDS, MIN_SECONDS, REPEATED, Plan, draw_kind, draw_plan
 from clover.data.shapes.scene import Background, Camera, Event, Relation, Scene, SceneObject
 from clover.data.shapes.splits import HeldOut, direction_name, held_out
 from clover.data.shapes.vocabulary import COLORS, ROUND_SHAPES, SHAPES, SIZES, SPLITS, TEXTURES
@@ -17,6 +17,7 @@ from clover.errors import ConfigError
 
 _RADIUS: dict[str, tuple[float, float]] = {"small": (0.115, 0.13), "large": (0.185, 0.205)}
 _NUM_ATTEMPTS = 200
+_FROM_MIDDLE = 0.08
 _NUM_CANDIDATES = 48
 _CLEARANCE = 0.97
 _CHECKS_PER_SECOND = 8.0
@@ -63,8 +64,8 @@ class ShapesConfig:
         return {"train": num_train, "validation": num_validation, "test": num_test}
 
 
-def sample_scene(config: ShapesConfig, split: str, index: int) -> Scene:
-    """Return the scene graph of one video: a pure function of the seed, the split and the index.
+def sample_scene(config: ShapesConfig, split: str, index: int, kind: str | None = None) -> Scene:
+    """Return the scene graph of one video: a pure function of the seed, the split, the index and the kind.
 
     A training scene shows no held-out pair; a validation or test scene shows at least one in its first object.
 
@@ -72,6 +73,7 @@ def sample_scene(config: ShapesConfig, split: str, index: int) -> Scene:
         config: Settings; the number of videos does not matter here.
         split: "train", "validation" or "test".
         index: Number of the video within the split, from 0.
+        kind: What kind of plan the scene follows; None draws one of `KIND_SHARES`.
 
     Raises:
         ConfigError: The split does not exist.
@@ -80,7 +82,7 @@ def sample_scene(config: ShapesConfig, split: str, index: int) -> Scene:
         raise ConfigError(f"there is no split named {split!r}: choose from {', '.join(SPLITS)}")
     rng = generator(config.seed, split, index, "scene")
     rules = held_out(config.seed)
-    kind = draw_kind(rng)
+    kind = kind or draw_kind(rng)
     for _ in range(_NUM_ATTEMPTS):
         scene = _attempt(rng, config, split, index, kind, rules)
         if scene is not None:
@@ -102,7 +104,7 @@ def _attempt(
     camera = _draw_camera(rng, is_still=any(event.action == "bounces" for event in plan.events))
     num_distractors = int(rng.integers(config.max_distractors + 1))
     margin = 0.015 if camera.movement == "still" else 0.05
-    objects = _place(rng, plan, cast, margin)
+    objects = [_alike_halfway(rng, plan, cast[0])] if kind == REPEATED else _place(rng, plan, cast, margin)
     if objects is None:
         return None
     for _ in range(num_distractors):
@@ -121,6 +123,21 @@ def _attempt(
         background=_draw_background(rng),
         keyframe_interval=round(uniform(rng, 2.0, 4.0) * config.frames_per_second),
         num_b_frames=int(rng.integers(3)),
+    )
+
+
+def _alike_halfway(rng: np.random.Generator, plan: Plan, actor: SceneObject) -> SceneObject:
+    """Return the actor with its place and radius, near the middle and of its own radius in the middle of the video.
+
+    A frame from there tells nothing about what it does.
+    """
+    halfway = np.array([plan.duration_seconds / 2.0])
+    x, y = offsets(1, plan.events, halfway)
+    return replace(
+        actor,
+        x=round(0.5 - float(x[0, 0]) + uniform(rng, -_FROM_MIDDLE, _FROM_MIDDLE), 4),
+        y=round(0.5 - float(y[0, 0]) + uniform(rng, -_FROM_MIDDLE, _FROM_MIDDLE), 4),
+        radius=round(actor.radius / float(scales(1, plan.events, halfway)[0, 0]), 4),
     )
 
 
@@ -145,7 +162,7 @@ def _draw_cast(rng: np.random.Generator, plan: Plan, rules: HeldOut, *, is_train
         size = pick(rng, SIZES)
         if plan.kind in ("circle", "hit") and place == 0:
             size = "small"
-        if "grows" in actions:
+        if plan.kind == REPEATED or "grows" in actions:
             size = "small"
         elif "shrinks" in actions:
             size = "large"

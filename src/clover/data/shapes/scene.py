@@ -129,7 +129,7 @@ class Scene:
         split: "train", "validation" or "test".
         index: Number of the video within its split.
         kind: The plan it was drawn from: "single", "sequence", "together", "in turn", "race", "beside",
-            "circle" or "hit".
+            "circle", "hit", or "repeated", of which only the questions about repetitions are made.
         size: Side of the square picture in pixels.
         frames_per_second: Frames per second.
         num_frames: Number of frames.

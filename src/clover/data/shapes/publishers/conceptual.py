@@ -10,7 +10,7 @@ from clover.data.shapes.media import make_folder, write_still
 from clover.data.shapes.publishers.publisher import Clip, digest, letters
 from clover.data.shapes.publishers.tables import plain_text
 from clover.data.shapes.rendering import render
-from clover.data.shapes.sampling import ShapesConfig
+from clover.data.shapes.sampling import ShapesConfig, sample_scene
 from clover.data.shapes.scene import Scene
 from clover.data.shapes.stills import still
 from clover.data.shapes.writing import Rows, is_there
@@ -31,6 +31,10 @@ class Conceptual:
     """A pre-training corpus of pictures: there is no test file."""
 
     splits: tuple[str, ...] = tuple(_FILES)
+
+    def scene(self, config: ShapesConfig, split: str, index: int) -> Scene:
+        """Draw a scene as the corpus's own format has it."""
+        return sample_scene(config, split, index)
 
     def clip(self, scene: Scene, config: ShapesConfig) -> Clip:
         """Name a picture by the CRC-32 of its link; one row of caption and link."""

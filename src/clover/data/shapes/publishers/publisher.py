@@ -38,6 +38,9 @@ class Publisher(Protocol):
     def splits(self) -> tuple[str, ...]:
         """The splits of the generated corpus that the publisher has a file for."""
 
+    def scene(self, config: ShapesConfig, split: str, index: int) -> Scene:
+        """Draw one scene."""
+
     def clip(self, scene: Scene, config: ShapesConfig) -> Clip:
         """Name one scene's media and make its rows."""
 
@@ -52,6 +55,10 @@ class VideoPublisher:
     """A publisher whose media are whole videos of all three splits."""
 
     splits: tuple[str, ...] = SPLITS
+
+    def scene(self, config: ShapesConfig, split: str, index: int) -> Scene:
+        """Draw a scene as the corpus's own format has it."""
+        return sample_scene(config, split, index)
 
     def write(self, path: Path, scene: Scene, config: ShapesConfig) -> bool:
         """Write the scene as the video or GIF that its name says."""
@@ -75,7 +82,7 @@ class PublisherLayout:
         media: list[str] = []
         num_written = 0
         for split, index in jobs:
-            scene = sample_scene(config, split, index)
+            scene = self.publisher.scene(config, split, index)
             clip = self.publisher.clip(scene, config)
             if any(clip.rows.values()):
                 num_written += self.publisher.write(folder / clip.media, scene, config)

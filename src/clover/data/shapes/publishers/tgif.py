@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from clover.data.shapes.captions import captions
 from clover.data.shapes.choices import repetition, transition
+from clover.data.shapes.plans import REPEATED
 from clover.data.shapes.publishers.publisher import Clip, VideoPublisher, digest, letters
 from clover.data.shapes.publishers.tables import csv_text
-from clover.data.shapes.sampling import ShapesConfig
+from clover.data.shapes.sampling import ShapesConfig, sample_scene
 from clover.data.shapes.scene import Scene
 from clover.data.shapes.stills import frame_questions
 from clover.data.shapes.writing import Rows
@@ -30,8 +31,8 @@ class _Tgif(VideoPublisher):
 
 
 def _media(scene: Scene, config: ShapesConfig) -> tuple[str, str]:
-    """Invented name of a GIF, and its path."""
-    data = digest(config, scene, "tumblr")
+    """Invented name of a GIF, and its path; scenes of the same number but of another draw have other names."""
+    data = digest(config, scene, "tumblr repeated" if scene.kind == REPEATED else "tumblr")
     name = f"tumblr_{letters(data, 14)}qzo1_{_WIDTHS[data[0] % len(_WIDTHS)]}"
     return name, f"videos/gifs/{name}.gif"
 
@@ -66,6 +67,10 @@ class TgifChoices(_Tgif):
     """
 
     kind: str
+
+    def scene(self, config: ShapesConfig, split: str, index: int) -> Scene:
+        """Draw a scene; for questions about repetitions one of the kind that has them."""
+        return sample_scene(config, split, index, REPEATED if self.kind == "action" else None)
 
     def clip(self, scene: Scene, config: ShapesConfig) -> Clip:
         """Name a GIF; at most one row."""

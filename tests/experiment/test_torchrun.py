@@ -1,0 +1,79 @@
+"""Runs started by torchrun as users start them: asked to stop, they save; one process goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.torch import load_file
+
+from clover.data.shapes.corpus import ShapesConfig, write_corpus
+
+SETTINGS = {
+    "video-warm-start.num-steps": 1,
+    "video-warm-start.batch-size": 4,
+    "text-warm-start.num-steps": 1,
+    "text-warm-start.batch-size": 4,
+    "batch-size": 10,
+    "micro-batch-size": 3,
+    "save-every": 2,
+    "num-workers": 1,
+}
+OPTIONS = [f"--{name}={value}" for name, value in SETTINGS.items()]
+
+
+def environment():
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+
+
+def rows(out):
+    path = out / "pretraining" / "log.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def arguments(corpus, out, num_steps, *more):
+    command = ["clover", "pretrain", "shapes", "--data.corpus", str(corpus), "--out", str(out), *OPTIONS]
+    return ["-m", *command, "--training.num-steps", str(num_steps), *more]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes") / "corpus"
+    write_corpus(folder, ShapesConfig(num_videos=40, size=64))
+    return folder
+
+
+@pytest.mark.slow
+def test_asked_to_stop_all_save_and_one_goes_on(corpus, tmp_path):
+    """Weights shared out over two processes, then whole on one."""
+    out, num_steps = tmp_path / "run", 12
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    run = subprocess.Popen(
+        [*torchrun, *arguments(corpus, out, num_steps, "--parallel", "fsdp")],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    start = time.monotonic()
+    while run.poll() is None and len(rows(out)) < 3:
+        assert time.monotonic() - start < 300, "it never took three steps"
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    said = run.communicate(timeout=120)[1]
+    assert "asked to stop; the state after" in said, said
+    assert not (out / "checkpoint").exists()
+    num_done = len(rows(out))
+    assert 3 <= num_done < num_steps
+    done = subprocess.run(
+        [sys.executable, *arguments(corpus, out, num_steps, "--resume", "auto", "--parallel", "ddp")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"going on at step {num_done}" in done.stderr
+    assert [row["step"] for row in rows(out)] == list(range(num_steps))
+    assert all(weight.isfinite().all() for weight in load_file(out / "checkpoint" / "model.safetensors").values())
