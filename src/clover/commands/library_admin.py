@@ -101,6 +101,11 @@ def _verify(arguments: Sequence[str]) -> None:
     if found.problems:
         more = f" (and {len(found.problems) - 1} more problems)" if len(found.problems) > 1 else ""
         raise LibraryError(f"{options.library} is damaged: {found.problems[0]}{more}; index again in another folder")
+    if found.num_unproven:
+        raise LibraryError(
+            f"{options.library} has no checksums of {found.num_unproven} moments: an early version wrote it; "
+            "clover library compact writes it anew, with checksums"
+        )
     print(
         f"{options.library} is whole: {found.num_moments} vectors in {found.num_files} files are as they were written"
     )

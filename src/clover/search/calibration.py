@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from clover.search.compressed import CompressedVectors, Effort
 from clover.search.exact import ExactVectors
@@ -48,6 +48,10 @@ def calibrate(
     sets = [_QuerySet(vectors, vectors.rows(own), own)]
     if sample_queries is not None and len(sample_queries):
         sets.append(_QuerySet(vectors, sample_queries[:_NUM_QUERIES], None))
+    for queries in sets:  # is it in reach at all?
+        queries.propose(compressed, compressed.lists.nlist)
+        if _surely(queries.recalls(compressed, _CANDIDATES[-1])) < target_recall:
+            return None
     best: Calibration | None = None
     for num_lists in _rising(compressed.lists.nlist):
         for queries in sets:
@@ -57,11 +61,11 @@ def calibrate(
             if best is not None and _cost(compressed, effort) >= _cost(compressed, best.effort):
                 break
             # what is not proposed is not found: only where enough is, the codes are asked
-            if min(queries.proposed_share(num_candidates) for queries in sets) < target_recall:
+            if any(queries.proposed_share(num_candidates).mean() < target_recall for queries in sets):
                 continue
-            recall = min(queries.recall(compressed, num_candidates) for queries in sets)
-            if recall >= target_recall:
-                best = Calibration(effort=effort, recall=recall)
+            recalls = [queries.recalls(compressed, num_candidates) for queries in sets]
+            if all(_surely(some) >= target_recall for some in recalls):
+                best = Calibration(effort=effort, recall=float(min(some.mean() for some in recalls)))
                 break
         least = Effort(num_lists=num_lists, num_candidates=_CANDIDATES[0])
         if best is not None and _cost(compressed, least) >= _cost(compressed, best.effort):
@@ -91,21 +95,25 @@ class _QuerySet:
         """Candidates of every query, the most promising first."""
         self.proposed = compressed.proposed(self.queries, num_lists, _CANDIDATES[-1])
 
-    def proposed_share(self, num_candidates: int) -> float:
-        """Share of the exact nearest that is among the first candidates: recall is no larger."""
+    def proposed_share(self, num_candidates: int) -> Float64[np.ndarray, " q"]:
+        """Per query, the share of the exact nearest that is among the first candidates: recall is no larger."""
         return self._share([rows[:num_candidates] for rows in self.proposed])
 
-    def recall(self, compressed: CompressedVectors, num_candidates: int) -> float:
-        """Share of the exact nearest that is found among the first candidates."""
+    def recalls(self, compressed: CompressedVectors, num_candidates: int) -> Float64[np.ndarray, " q"]:
+        """Per query, the share of the exact nearest that is found among the first candidates."""
         found = []
         for query, candidates, itself in zip(self.queries, self.proposed, self.own, strict=True):
             rows, _ = compressed.best(query, np.sort(candidates[:num_candidates]), NUM_RESULTS + 1)
             found.append(self._first(rows, itself))
         return self._share(found)
 
-    def _share(self, found: list[np.ndarray]) -> float:
-        hits = sum(np.isin(right, rows).sum() for right, rows in zip(self.truth, found, strict=True))
-        return float(hits / sum(map(len, self.truth)))
+    def _share(self, found: list[np.ndarray]) -> Float64[np.ndarray, " q"]:
+        return np.array([np.isin(right, rows).mean() for right, rows in zip(self.truth, found, strict=True)])
+
+
+def _surely(recalls: Float64[np.ndarray, " q"]) -> float:
+    """Mean recall less one standard error: other queries should find enough, too."""
+    return float(recalls.mean() - recalls.std() / np.sqrt(len(recalls)))
 
 
 def _rising(most: int) -> Iterator[int]:

@@ -21,7 +21,12 @@ from clover.search.exact import ExactVectors, Nearest, top
 
 _BLOCK = 65_536
 _SAMPLE = 100_000
-_LEADING_SHARE = 0.97
+_LEADING_SHARE = 0.8
+"""Of the variance, that the axes in the inverted file must hold at least."""
+_LIST_BYTES = 0.1
+"""Of the inverted file, per dimension."""
+_ROW_BYTES = 11
+"""What it needs per row beside product codes: the row's number, and shares of the centroids and of unfilled blocks."""
 _POINTS_PER_LIST = 64
 _FEW_ROWS = 20_000
 
@@ -124,15 +129,19 @@ class CompressedVectors:
 class Compressor:
     """A codec and an inverted file for vectors like those it is made with, still without any."""
 
-    def __init__(self, vectors: ExactVectors) -> None:
+    def __init__(self, vectors: ExactVectors, sample_queries: Float32[np.ndarray, "q d"] | None = None) -> None:
         """Choose and train.
+
+        Args:
+            vectors: At least 2,000.
+            sample_queries: As they will be asked.
 
         Raises:
             LibraryError: FAISS is missing.
         """
         library = faiss()
         chosen = np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE]
-        self.codec = Codec.fit(vectors.rows(np.sort(chosen)))
+        self.codec = Codec.fit(vectors.rows(np.sort(chosen)), sample_queries)
         self.vectors = vectors
         self.lists = _trained_lists(library, self.codec, vectors)
 
@@ -150,11 +159,11 @@ def _trained_lists(library: Any, codec: Codec, vectors: ExactVectors) -> Any:
     num_lists = max(16, int(4 * math.sqrt(len(vectors))))
     chosen = np.random.default_rng(1).permutation(len(vectors))[: num_lists * _POINTS_PER_LIST]
     turned = codec.turned(vectors.rows(np.sort(chosen)))
+    num_groups = max(width // 10, 1, 2 * int(_LIST_BYTES * width - _ROW_BYTES))
     shares = np.cumsum(turned.var(axis=0))
     num_leading = int(np.searchsorted(shares, _LEADING_SHARE * shares[-1])) + 1
-    num_groups = max(1, width // 12)
-    group = min(-(-num_leading // num_groups), width // num_groups)
-    leading = num_groups * group
+    # an axis for each four bits tells most; only where the variance is spread wide, several share them
+    leading = num_groups * min(-(-num_leading // num_groups), width // num_groups)
     coarse = library.IndexFlatL2(leading)
     lists = library.IndexIVFPQFastScan(coarse, leading, num_lists, num_groups, 4)
     lists.own_fields = True

@@ -320,13 +320,17 @@ class FolderIndex(Index):
 
     def verify(self) -> Verification:
         problems: list[str] = []
-        num_files = num_moments = 0
+        num_files = num_moments = num_unproven = 0
         for segment in self._segments:
-            if segment.entry is not None:
+            if segment.entry is None:
+                num_unproven += len(segment.rows)
+            else:
                 problems += problems_of(self.folder, segment.entry, segment)
                 num_files += len(segment.entry["files"])
                 num_moments += len(segment.rows)
-        return Verification(num_files=num_files + 1, num_moments=num_moments, problems=problems)
+        return Verification(
+            num_files=num_files + 1, num_moments=num_moments, problems=problems, num_unproven=num_unproven
+        )
 
     def information(self) -> Information:
         return Information(

@@ -162,6 +162,8 @@ class Verification:
     num_moments: int
     """Moments whose vectors were read."""
     problems: list[str]
+    num_unproven: int = 0
+    """Moments without checksums: of a folder that an early version wrote, until it is saved again."""
 
 
 class Index(ABC):

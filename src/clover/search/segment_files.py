@@ -94,7 +94,7 @@ def _compress(
     """Write compressed vectors beside exact ones and take them, if they find enough."""
     if not has_faiss():
         return exact, {"kind": "exact", "why": "FAISS is not installed; pip install 'clover-vl[search]'"}
-    compressor = Compressor(exact)
+    compressor = Compressor(exact, sample_queries)
     _write_array(paths.codes, compressor.codes(), (len(exact), compressor.codec.size), np.dtype(np.uint8))
     everything = Effort(num_lists=compressor.lists.nlist, num_candidates=len(exact))
     vectors = CompressedVectors(compressor.codec, _mapped(paths.codes), compressor.lists, everything)
@@ -142,8 +142,9 @@ def open_segment(folder: Path, entry: dict[str, Any], width: int) -> Segment:
             )
     search = entry["search"]
     try:
-        if checksum(paths.videos) != entry["files"][paths.videos.name]["sha256"]:
-            raise ValueError(f"{paths.videos.name} is not as it was written")
+        for path in (paths.videos, paths.codec, paths.lists):  # what is read as a whole, and taken apart
+            if path.name in entry["files"] and checksum(path) != entry["files"][path.name]["sha256"]:
+                raise ValueError(f"{path.name} is not as it was written")
         lines = [json.loads(line) for line in paths.videos.read_text(encoding="utf-8").splitlines()]
         videos = [VideoRecord(**line | {"tags": tuple(line["tags"])}) for line in lines]
         rows = _mapped(paths.moments)
@@ -194,8 +195,15 @@ def _state(path: Path) -> dict[str, Any]:
 
 
 def _mapped(path: Path) -> np.ndarray:
-    """An array, mapped; as a plain one, whose rows are taken twice as fast."""
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    """An array, mapped; as a plain one, whose rows are taken twice as fast.
+
+    Raises:
+        ValueError: it is no array.
+    """
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except Exception as error:  # a broken header ends in whatever the tokenizer of Python's literals raises
+        raise ValueError(f"{path.name}: {error}") from error
 
 
 def _write_array(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> None:
