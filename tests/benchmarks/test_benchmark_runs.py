@@ -1,6 +1,7 @@
 """From files in the publishers' layouts to results, through the commands."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -125,3 +126,42 @@ def test_resuming_with_other_rows_is_refused(checkpoint, corpus, tmp_path):
     status, _, errors = finetune("msrvtt-qa", checkpoint, folder, out, "--resume")
     assert status == 2
     assert "other settings" in errors[-1]
+
+
+def test_starting_over_forgets_the_best_moment_of_the_run_before(checkpoint, corpus, tmp_path):
+    folder, out = corpus("msrvtt-qa"), tmp_path / "run"
+    assert finetune("msrvtt-qa", checkpoint, folder, out, "--select-on", "validation")[0] == 0
+    assert (out / "best").is_dir()
+    assert finetune("msrvtt-qa", checkpoint, folder, out, "--overwrite")[0] == 0
+    assert not (out / "best").exists()
+    assert not (out / "selection.json").exists()
+
+
+def test_a_first_score_that_is_no_number_leaves_no_older_weights(checkpoint, corpus, tmp_path, monkeypatch):
+    scores = iter([30.0, float("nan"), 20.0, float("nan"), 10.0])
+    monkeypatch.setattr("clover.experiment.benchmarks.quick_score", lambda *_, **__: next(scores))
+    folder, out = corpus("msrvtt-qa"), tmp_path / "run"
+    select = ("--select-on", "validation", "--save-every", 100)
+    assert finetune("msrvtt-qa", checkpoint, folder, out, *select)[0] == 0
+    first = (out / "best/model.safetensors").read_bytes()
+    assert finetune("msrvtt-qa", checkpoint, folder, out, *select, "--seed", 1, "--overwrite")[0] == 0
+    assert math.isnan(json.loads((out / "selection.json").read_text())[0]["score"])
+    assert (out / "best/model.safetensors").read_bytes() != first
+    best = (out / "best/model.safetensors").read_bytes()
+    assert (out / "checkpoint/model.safetensors").read_bytes() == best
+
+
+@pytest.mark.parametrize("option", ["--annotations", "--videos"])
+def test_forgotten_folders_are_named(option, checkpoint, corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(corpus("msrvtt-qa") / "annotations")
+    arguments = [str(argument) for argument in places(corpus("msrvtt-qa"))]
+    place = arguments.index(option)
+    del arguments[place : place + 2]
+    for command in (
+        ("finetune", "msrvtt-qa", "--checkpoint", checkpoint, "--out", tmp_path / "run"),
+        ("evaluate", "msrvtt-qa", checkpoint),
+    ):
+        status, _, errors = run(*command, *arguments)
+        assert (status, len(errors)) == (2, 1)
+        assert option in errors[0]
+    assert not (tmp_path / "run").exists()

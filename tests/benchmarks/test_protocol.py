@@ -124,3 +124,40 @@ def test_what_the_publishers_own_file_lacks_does_not_make_a_result_incomplete(ch
     result = json.loads(run("evaluate", "lsmdc-fib", out / "checkpoint", *places(folder), "--json")[1])
     assert not result["is_complete"]
     assert result["num_queries"] == len(lines)
+
+
+def test_rows_that_cannot_be_read_follow_the_policy_and_are_in_the_predictions(checkpoint, corpus, tmp_path):
+    out, folder = tmp_path / "run", tmp_path / "copy"
+    shutil.copytree(corpus("msvd-qa"), folder)
+    assert finetune("msvd-qa", checkpoint, folder, out)[0] == 0
+    path = folder / "annotations/test_qa.json"
+    questions = json.loads(path.read_text())
+    bad = [{**questions[0], "question": ""}, {**questions[0], "answer": None}, {**questions[0], "video_id": 1999}]
+    path.write_text(json.dumps([*questions, *bad]))
+    found = {}
+    for policy in ("error", "drop", "wrong"):
+        lines = tmp_path / f"{policy}.jsonl"
+        more = ("--missing", policy, "--predictions", lines, "--json")
+        result = json.loads(run("evaluate", "msvd-qa", out / "checkpoint", *places(folder), *more)[1])
+        found[policy] = result, [json.loads(line) for line in lines.read_text().splitlines()]
+        assert not result["is_complete"]
+        assert result["num_queries"] == len(found[policy][1])
+        fates = [line for line in result["remarks"] if "test_qa.json: expected" in line]
+        assert len(fates) == 3
+        assert all(("left out" if policy == "drop" else "1 row counted as wrong") in line for line in fates)
+    assert found["drop"][0]["num_queries"] == len(questions)
+    for policy in ("error", "wrong"):
+        result, said = found[policy]
+        assert result["num_queries"] == len(questions) + 3
+        assert [line["said"] for line in said[-3:]] == [None] * 3
+        assert "expected a video of the mapping, found vid1999" in said[-1]["problem"]
+        right = sum(line["said"] == line["right"] for line in said)
+        assert result["value"] == pytest.approx(100 * right / len(said))
+
+
+def test_a_checkpoint_that_nothing_is_known_of_is_shown_with_a_remark(checkpoint, corpus):
+    arguments = ("evaluate", "msrvtt-retrieval", checkpoint, *places(corpus("msrvtt")), "--json")
+    remarks = json.loads(run(*arguments)[1])["remarks"]
+    assert any("not known to be fine-tuned on this benchmark" in line and "--zero-shot" in line for line in remarks)
+    remarks = json.loads(run(*arguments, "--zero-shot")[1])["remarks"]
+    assert not any("not known to be fine-tuned" in line for line in remarks)

@@ -93,6 +93,7 @@ def finetune_on(name: str, arguments: Sequence[str]) -> None:
     )
     if clover is None:
         raise ConfigError("no checkpoint given; name the pre-trained folder with --checkpoint")
+    BenchmarkData.given(row, options.experiment.annotations, options.experiment.videos)  # known before any work
     keep_freed_memory()
     with together() as processes:
         out = Path(options.out)
@@ -158,10 +159,10 @@ def evaluate_on(name: str, arguments: Sequence[str]) -> None:
     """Run `clover evaluate BENCHMARK`."""
     row = benchmark(name)
     options = parse(EvaluateBenchmarkOptions, arguments, command=f"evaluate {name}")
+    data = BenchmarkData.given(row, options.annotations, options.videos, options.missing)
     clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
     if options.zero_shot:
         clover = clover.with_inputs(zero_shot_inputs(row, clover))
-    data = BenchmarkData(row, Path(options.annotations), Path(options.videos), options.missing)
     run_file = Path(options.checkpoint).parent / "run.json"
     run = json.loads(run_file.read_text(encoding="utf-8")) if run_file.is_file() else {}
     with progress("evaluating", quiet=options.json) as report:

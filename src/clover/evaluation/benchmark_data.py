@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clover.data.annotations.media import Located, MediaIndex, MissingMedia, locate
-from clover.data.annotations.problems import Problems
+from clover.data.annotations.problems import Problem, Problems
 from clover.errors import ConfigError, DataError
 from clover.evaluation.benchmarks import Benchmark
 from clover.files import checksum
@@ -33,8 +33,8 @@ class Split:
     """Rows to use; under the policy "wrong" some have no media."""
     num_published: int
     """Rows that the published files have; 0 where that is not known."""
-    num_unusable: int
-    """Rows of questions that could not be read; an evaluation of answers counts them as wrong."""
+    unusable: tuple[Problem, ...]
+    """Rows of questions that could not be read and that an evaluation of answers counts as wrong."""
     num_damaged: int
     """Rows that could not be read although the publisher's file has them whole."""
     num_missing: int
@@ -61,7 +61,7 @@ class BenchmarkData:
     """What to do about rows without media."""
 
     def __post_init__(self) -> None:
-        if not str(self.annotations) or not Path(self.annotations).is_dir():
+        if not Path(self.annotations).is_dir():
             raise DataError(
                 f"{self.annotations}: no folder of annotations; it needs {self.benchmark.files} (--annotations)"
             )
@@ -70,6 +70,21 @@ class BenchmarkData:
                 "a video that is not there cannot be counted as found or not found: for retrieval choose --missing "
                 "error or drop"
             )
+
+    @classmethod
+    def given(
+        cls, benchmark: Benchmark, annotations: str, videos: str, missing: MissingMedia = "error"
+    ) -> BenchmarkData:
+        """The folders as options name them: an empty one was forgotten, and is not the current folder.
+
+        Raises:
+            ConfigError: a folder was not given.
+        """
+        what = {"annotations": f"annotations, which needs {benchmark.files}", "videos": "videos"}
+        for option, folder in (("annotations", annotations), ("videos", videos)):
+            if not folder:
+                raise ConfigError(f"{benchmark.title}: no folder of {what[option]}; name it with --{option}")
+        return cls(benchmark, Path(annotations), Path(videos), missing)
 
     @cached_property
     def media(self) -> MediaIndex:
@@ -121,15 +136,22 @@ class BenchmarkData:
         if strict:
             problems.raise_if_any()
         located: Located[Any] = locate(rows, self.media, self.missing)
+        unusable = self._counted_as_wrong(role, problems)
         return Split(
             name=name or self.split_name(role),
             records=located.records,
             num_published=self.benchmark.counts.get(role, 0) if not name else 0,
-            num_unusable=sum(problem.file.name not in _NOT_QUESTIONS for problem in problems),
+            unusable=unusable,
             num_damaged=sum(not problem.is_published for problem in problems),
             num_missing=len(located.missing),
-            remarks=(*problems.notes, *problems.summary(), *located.summary()),
+            remarks=(*problems.notes, *problems.summary(unusable), *located.summary()),
         )
+
+    def _counted_as_wrong(self, role: Role, problems: Problems) -> tuple[Problem, ...]:
+        """The test's answers alone are counted, and none where rows are to be left out."""
+        if role != "test" or self.missing == "drop" or self.benchmark.family == "retrieval":
+            return ()
+        return tuple(problem for problem in problems if problem.file.name not in _NOT_QUESTIONS)
 
     def training_answers(self) -> list[str]:
         """The answers of the training split, whether their media are here or not.

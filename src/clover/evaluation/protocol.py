@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from clover.data.annotations.media import media_stem
+from clover.data.annotations.problems import Problem
 from clover.errors import ConfigError
 from clover.evaluation.benchmark_data import BenchmarkData, Split, count_remark
 from clover.evaluation.benchmarks import Benchmark
@@ -150,12 +151,14 @@ def evaluate_benchmark(
         training={name: run[name] for name in ("recipe", "train_split", "num_rows", "num_steps") if name in run},
         fingerprint=clover.fingerprint,
         checksums=data.checksums,
-        remarks=_remarks(row, split, seen, run, selected_on),
+        remarks=_remarks(row, split, seen, run, selected_on, is_zero_shot),
     )
     return result, seen.predictions
 
 
-def _remarks(row: Benchmark, split: Split, seen: Measured, run: Mapping[str, Any], selected_on: str) -> list[str]:
+def _remarks(
+    row: Benchmark, split: Split, seen: Measured, run: Mapping[str, Any], selected_on: str, is_zero_shot: bool
+) -> list[str]:
     """All that a reader of the number should know."""
     remarks = [*split.remarks, *([row.caution] if row.caution else [])]
     different_size = count_remark(split, seen.num_queries)
@@ -167,12 +170,18 @@ def _remarks(row: Benchmark, split: Split, seen: Measured, run: Mapping[str, Any
         )
     if selected_on == "test":
         remarks.append("the checkpoint was chosen on this very test split")
+    if not is_zero_shot and "benchmark" not in run:
+        remarks.append(
+            "the checkpoint is not known to be fine-tuned on this benchmark, as the published figures are; if it is "
+            "not, evaluate it with --zero-shot"
+        )
     if run.get("benchmark", row.name) != row.name:
         remarks.append(f"the checkpoint was fine-tuned on {run['benchmark']}")
     known = set(run.get("training_videos", ()))
-    shared = {media_stem(Path(name).name) for name in seen.groups} & known
+    videos = {line["video"] for line in seen.predictions if line["video"]}
+    shared = {media_stem(Path(name).name) for name in videos} & known
     if shared:
-        num_videos = len(set(seen.groups))
+        num_videos = len(videos)
         remarks.append(
             f"SEEN IN TRAINING: {len(shared):,} of these {num_videos:,} test videos were training videos of this "
             "checkpoint; the number is not comparable with any other"
@@ -234,8 +243,10 @@ def _measure(
         found = predict_answers(clover, split.records, read, strict=is_strict, progress=progress)
     if data.missing == "drop":
         found = found.of_readable()
-    groups = [str(record.video) for record in found.rows] + ["lost"] * split.num_unusable
-    right = np.concatenate([found.is_right, np.zeros(split.num_unusable, dtype=bool)])
+    num_lost = len(split.unusable)
+    # nobody knows what video a row that cannot be read is about
+    groups = [str(record.video) for record in found.rows] + [f"lost {place}" for place in range(num_lost)]
+    right = np.concatenate([found.is_right, np.zeros(num_lost, dtype=bool)])
     figures = {"accuracy": 100 * float(right.mean())}
     if frequent is None:
         chance, num_options = 100 / len(found.rows[0].options), len(found.rows[0].options)
@@ -256,7 +267,10 @@ def _measure(
         unreadable=found.unreadable,
         hits=right,
         groups=groups,
-        predictions=[_said(record, said) for record, said in zip(found.rows, found.said, strict=True)],
+        predictions=[
+            *(_said(record, said) for record, said in zip(found.rows, found.said, strict=True)),
+            *(_not_said(problem) for problem in split.unusable),
+        ],
     )
 
 
@@ -269,10 +283,20 @@ def _by_type(found: Predictions[Any, Any]) -> dict[str, float]:
 
 
 def _said(record: Any, said: Any) -> dict[str, Any]:
-    row = {"index": record.index, "video": str(record.video), "question": record.question}
+    row = {"index": record.index, "video": _place(record.video), "question": record.question}
     if hasattr(record, "options"):
         return row | {"options": list(record.options), "said": said, "right": record.label}
     return row | {"said": said, "right": record.answer}
+
+
+def _not_said(problem: Problem) -> dict[str, Any]:
+    """A row that could not be read: what would be right is not known, and is never what was said."""
+    return {"index": None, "video": "", "question": "", "said": None, "right": "", "problem": str(problem)}
+
+
+def _place(video: Path) -> str:
+    """Where a video is, from whatever folder the predictions are read; where it is missing, its published name."""
+    return str(video.absolute() if video.exists() else video)
 
 
 def _measure_retrieval(
@@ -288,9 +312,9 @@ def _measure_retrieval(
     predictions = [
         {
             "index": pair.index,
-            "video": str(pair.video),
+            "video": _place(pair.video),
             "text": pair.text,
-            "found": [str(found.videos[place]) for place in places],
+            "found": [_place(found.videos[place]) for place in places],
             "scores": [round(float(scores[place]), 4) for place in places],
         }
         for pair, places, scores in zip(found.pairs, best, found.scores, strict=True)

@@ -66,7 +66,7 @@ def finetune_benchmark(
         ConfigError: the experiment asks for a split that the benchmark does not have, or a device that is not there.
     """
     Compute(experiment.compute)  # known before any work
-    data = BenchmarkData(row, Path(experiment.annotations), Path(experiment.videos), experiment.missing)
+    data = BenchmarkData.given(row, experiment.annotations, experiment.videos, experiment.missing)
     training = _training_split(data, experiment)
     inputs = replace(
         experiment.inputs, num_frames=experiment.training_frames, num_views=1, burst_length=1, burst_interval=1

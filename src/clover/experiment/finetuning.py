@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -96,6 +97,7 @@ class Finetuning:
         if not resume:
             with current().first_alone():
                 forget_states(states_folder(self.folder))
+                _Best(self.folder).forget()
         settings = {"settings": deciding(self.settings), "starting_checkpoint": clover.fingerprint}
         tuned = self.task.with_head(clover, self.run_config.seed)
         prepare(tuned.network, self.freeze, self.lora, seed=self.run_config.seed)
@@ -116,7 +118,7 @@ class Finetuning:
                 strict=self.strict,
             ),
             loss=self.task.loss(tuned),
-            occasional=self._selecting(tuned, resume),
+            occasional=self._selecting(tuned),
             skipped=self.skipped,
             record=self.record,
             quiet=self.quiet,
@@ -135,12 +137,10 @@ class Finetuning:
                 tuned.save_pretrained(self.folder / "checkpoint")
         return tuned
 
-    def _selecting(self, tuned: Clover, resume: bool) -> list[Occasional]:
+    def _selecting(self, tuned: Clover) -> list[Occasional]:
         if self.selection is None:
             return []
         score, best = self.selection.score, _Best(self.folder)
-        if not resume:
-            best.forget()
 
         def evaluate(num_steps: int) -> dict[str, float]:
             tuned.network.eval()
@@ -164,6 +164,7 @@ class _Best:
 
     def forget(self) -> None:
         self._note.unlink(missing_ok=True)
+        forget_states(self.folder / "best")
 
     def _rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = json.loads(self._note.read_text(encoding="utf-8")) if self._note.is_file() else []
@@ -176,7 +177,8 @@ class _Best:
         if not current().is_first:
             return
         rows = [row for row in self._rows() if row["step"] < num_steps]
-        if score > max((row["score"] for row in rows), default=float("-inf")):
+        numbers = [row["score"] for row in rows if not math.isnan(row["score"])]
+        if not rows or score > max(numbers, default=float("-inf")):
             plain = Clover(without_adapters(clover.network), clover.tokenizer, clover.config)
             plain.save_pretrained(self.folder / "best")
         write_text(self._note, json.dumps([*rows, {"step": num_steps, "score": score}], indent=2) + "\n")

@@ -200,7 +200,7 @@ def saved_states(folder: Path) -> list[Path]:
 
 
 def forget_states(folder: Path) -> None:
-    """Remove all states of a run.
+    """Remove the folder of all states of a run, or of its best moment.
 
     Raises:
         WriteError: they cannot be removed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,10 +83,15 @@ class Problems:
             groups.setdefault(problem.kind, []).append(problem)
         return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
-    def summary(self) -> list[str]:
-        """One line per kind: how many rows, and which was the first and what it held."""
+    def summary(self, wrong: Collection[Problem] = ()) -> list[str]:
+        """One line per kind: how many rows, what becomes of them, and which was the first and what it held.
+
+        Args:
+            wrong: The problems whose rows are counted as wrong answers; the others are left out.
+        """
         return [
-            f"{kind}: {len(group):,} row{'s' * (len(group) > 1)} left out (first: "
+            f"{kind}: {len(group):,} row{'s' * (len(group) > 1)} "
+            f"{'counted as wrong' if group[0] in wrong else 'left out'} (first: "
             f"{'the file' if group[0].row is None else f'row {group[0].row}'}, found {group[0].found})"
             for kind, group in self.by_kind().items()
         ]
