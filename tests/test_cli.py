@@ -1,5 +1,6 @@
 """The command line, started as a user starts it."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from clover.cli import COMMANDS, main
 from clover.data.video import write_video
+from clover.evaluation.benchmarks import BENCHMARKS
 
 
 def run(*arguments, cwd=None):
@@ -45,6 +47,14 @@ def test_every_command_has_help(name, capsys):
     assert "usage: clover" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["finetune", "evaluate"])
+def test_help_names_the_eleven_benchmarks(name, capsys):
+    with contextlib.suppress(SystemExit):
+        main([name, "--help"])
+    output = capsys.readouterr().out
+    assert all(f"  {row.name} " in output and row.title in output for row in BENCHMARKS.values())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -61,6 +71,8 @@ def test_every_command_has_help(name, capsys):
         (["finetune", "shapes-questions"], "no checkpoint given"),
         (["evaluate", "retrieval", "nowhere", "--corpus", "c"], "nowhere is not a checkpoint folder"),
         (["evaluate", "dance"], "unknown task 'dance'"),
+        (["finetune", "dance"], "choose one of shapes-questions, msrvtt-retrieval, "),
+        (["finetune"], "no recipe given; choose one of shapes-questions, msrvtt-retrieval, "),
         (["index", "nowhere.mp4", "--checkpoint", "c", "--out", "l"], "nowhere.mp4"),
         (["search", "nowhere", "a ball"], "nowhere is not a library"),
         (["search", "nowhere", "a ball", "-k", "0"], "at least 1"),

@@ -165,3 +165,31 @@ def test_forgotten_folders_are_named(option, checkpoint, corpus, tmp_path, monke
         assert (status, len(errors)) == (2, 1)
         assert option in errors[0]
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_trained_on_is_said_and_what_is_left_out_of_a_batch_too(checkpoint, corpus, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(corpus("msrvtt-qa"), folder)
+    path = folder / "annotations/train_qa.json"
+    questions = json.loads(path.read_text())
+    first = questions[0]["video_id"]
+    of_others = [row for row in questions if row["video_id"] != first]
+    few = [questions[0], *of_others[:3]]
+    path.write_text(json.dumps([*few, *of_others[3:4]]))
+    output = finetune("msrvtt-qa", checkpoint, folder, tmp_path / "a")[1]
+    assert f"trained on 5 rows of {len({row['video_id'] for row in (*few, of_others[3])})} videos" in output
+    path.write_text(json.dumps(few))
+    (folder / f"videos/video{first}.mp4").write_bytes(b"")
+    status, _, errors = finetune("msrvtt-qa", checkpoint, folder, tmp_path / "b")
+    assert status == 2
+    assert "3 samples do not fill a batch of 4 (1 row of videos that cannot be read (first: " in errors[-1]
+    assert f"video{first}.mp4" in errors[-1]
+
+
+def test_training_says_why_it_reads_the_test_file(checkpoint, corpus, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(corpus("msrvtt-mc"), folder)
+    (folder / "annotations/MSR_MC_test.csv").unlink()
+    status, _, errors = finetune("msrvtt-mc", checkpoint, folder, tmp_path / "run")
+    assert status == 2
+    assert "training reads the test file too, to refuse videos that are in both" in errors[-1]

@@ -1,6 +1,7 @@
 """The page of results, and the check of a benchmark's files."""
 
 import json
+import shutil
 
 from helpers import FORMATS, finetune, places, run
 
@@ -61,3 +62,46 @@ def test_the_report_has_ours_beside_theirs_and_pictures_of_differences(checkpoin
     assert run("report", tmp_path / "nowhere")[0] == 2
     assert run("report", "--compare", files[0], other)[0] == 2
     assert run("report")[0] == 2
+
+
+def test_results_of_other_policies_are_found_or_named(checkpoint, corpus, tmp_path):
+    folder, out, page = corpus("msvd-qa"), tmp_path / "run", tmp_path / "report.html"
+    finetune("msvd-qa", checkpoint, folder, out)
+    evaluate = ("evaluate", "msvd-qa", out / "checkpoint", *places(folder), "--missing")
+    run(*evaluate, "drop")
+    for place in (out, out / "checkpoint"):
+        page.unlink(missing_ok=True)
+        assert run("report", place, "--out", page)[0] == 0
+        assert "run, drop" in page.read_text()
+    run(*evaluate, "wrong")
+    status, _, errors = run("report", out, "--out", page)
+    assert status == 2
+    assert "no result.json but result-drop.json, result-wrong.json" in errors[-1]
+    run(*evaluate, "error")
+    assert run("report", out, "--out", page)[0] == 0
+    assert "run, drop" not in page.read_text()
+
+
+def test_a_comparison_counts_and_does_without_pictures(checkpoint, corpus, tmp_path, monkeypatch):
+    folder, out, page = tmp_path / "copy", tmp_path / "run", tmp_path / "report.html"
+    shutil.copytree(corpus("msvd-qa"), folder)
+    finetune("msvd-qa", checkpoint, folder, out)
+    said = tmp_path / "said.jsonl"
+    monkeypatch.chdir(folder)
+    here = ("--annotations", "annotations", "--videos", "videos")
+    assert run("evaluate", "msvd-qa", out / "checkpoint", *here, "--predictions", said)[0] == 0
+    monkeypatch.chdir(tmp_path)
+    rows = [json.loads(line) for line in said.read_text().splitlines()]
+    output = run("report", "--compare", said, said, "--out", page)[1]
+    assert f"the two differ in 0 of {len(rows)} rows" in output
+    assert f"differ in 0 of {len(rows)} rows" in page.read_text()
+    other = tmp_path / "other.jsonl"
+    turned = [row | {"said": "nothing" if row["said"] == row["right"] else row["right"]} for row in rows]
+    other.write_text("".join(json.dumps(row) + "\n" for row in turned))
+    assert run("report", "--compare", said, other, "--out", page, "--most", 2)[0] == 0
+    assert page.read_text().count("data:image/jpeg") == 2
+    shutil.rmtree(folder)
+    output = run("report", "--compare", said, other, "--out", page)[1]
+    assert f"the two differ in {len(rows)} of {len(rows)} rows" in output
+    assert rows[0]["question"] in page.read_text()
+    assert "data:image/jpeg" not in page.read_text()

@@ -10,10 +10,12 @@ from clover.evaluation.metrics import (
     both_directions,
     chance_recall,
     dual_softmax,
+    metrics_from_ranks,
     ranks,
     retrieval_metrics,
     similarities,
 )
+from clover.evaluation.open_answer import mean_interval, share_interval
 
 
 def brute_force_rank(row, right, rule):
@@ -91,3 +93,22 @@ def test_dual_softmax_is_the_textbooks_and_helps_against_a_video_that_every_text
     right = np.arange(5)
     assert retrieval_metrics(hub, right).recall_at_1 == 20
     assert retrieval_metrics(dual_softmax(hub), right).recall_at_1 == 100
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 500), st.integers(1, 3))
+def test_no_or_all_right_is_not_certain(num_videos, rows_per_video):
+    """The ends of Wilson's interval solve (share - p)^2 = z^2 p (1 - p) / n."""
+    videos = [f"v{place}" for place in range(num_videos)] * rows_per_video
+    low, high = share_interval(np.zeros(len(videos), dtype=bool), videos)
+    assert low == 0 < high < 100
+    assert (high / 100) ** 2 == pytest.approx(1.959964**2 * high / 100 * (1 - high / 100) / num_videos)
+    assert share_interval(np.ones(len(videos), dtype=bool), videos) == (pytest.approx(100 - high), 100)
+    found = metrics_from_ranks(np.ones(num_videos), num_videos)
+    assert found.intervals["recall_at_1"] == (pytest.approx(100 - high), 100)
+
+
+def test_other_shares_are_bootstrapped():
+    right = np.arange(40) % 3 == 0
+    videos = [place // 2 for place in range(40)]
+    assert share_interval(right, videos) == mean_interval(right.astype(np.float64), videos)

@@ -109,12 +109,17 @@ def finetune_on(name: str, arguments: Sequence[str]) -> None:
 
 
 def _tell(done: BenchmarkRun, out: Path) -> None:
+    print(f"trained on {_counted(done.num_rows, 'row')} of {_counted(done.num_videos, 'video')}")
     for line in done.remarks:
         print(f"note: {line}")
     report_skipped(done.finetuned.skipped)
     if done.finetuned.num_left_out:
         print(f"left out {done.finetuned.num_left_out:,} rows whose answer is outside the vocabulary")
     print(f"checkpoint: {out / 'checkpoint'}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _given(arguments: Sequence[str], option: str) -> str:

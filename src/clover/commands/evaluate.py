@@ -65,7 +65,10 @@ def evaluate(arguments: Sequence[str]) -> None:
         )
     if arguments[0] not in tasks:
         print("usage: clover evaluate {retrieval,questions} CHECKPOINT --corpus DIR [OPTIONS]")
-        print("       clover evaluate BENCHMARK CHECKPOINT --annotations DIR --videos DIR [OPTIONS]")
+        print("       clover evaluate BENCHMARK CHECKPOINT --annotations DIR --videos DIR [OPTIONS]\n")
+        print("BENCHMARK is one of:")
+        for row in BENCHMARKS.values():
+            print(f"  {row.name:24} {row.title}")
         return
     task = arguments[0]
     options = parse(EvaluateOptions, arguments[1:], command=f"evaluate {task}")

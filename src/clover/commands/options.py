@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import tyro
@@ -48,9 +48,19 @@ def _one_line(box: str) -> str:
 
 
 def choose(
-    table: dict[str, Callable[[], OptionsT]], arguments: Sequence[str], *, command: str
+    table: dict[str, Callable[[], OptionsT]],
+    arguments: Sequence[str],
+    *,
+    command: str,
+    others: Mapping[str, str] | None = None,
 ) -> tuple[OptionsT, list[str]]:
     """Take a recipe's name off the arguments and make its experiment; ``--help`` alone lists the recipes.
+
+    Args:
+        table: The recipes.
+        arguments: The command line.
+        command: The command, for messages.
+        others: What else the command takes in place of a recipe, with a line about each.
 
     Raises:
         ConfigError: there is no such recipe.
@@ -62,15 +72,16 @@ def choose(
         ]
         for name, make in table.items():
             lines.append(f"  {name:24} {(make.__doc__ or '').strip().splitlines()[0]}")
+        lines += [f"  {name:24} {about}" for name, about in (others or {}).items()]
         if not arguments:
-            raise ConfigError(f"no recipe given; choose one of {', '.join(table)}")
+            raise ConfigError(f"no recipe given; choose one of {', '.join((*table, *(others or {})))}")
         print("\n".join(lines))
         sys.exit(0)
-    return table[recipe_name(table, arguments[0])](), list(arguments[1:])
+    return table[recipe_name(table, arguments[0], others or {})](), list(arguments[1:])
 
 
-def recipe_name(table: Collection[str], given: str) -> str:
-    """The name of a recipe, which may be written with - or _ between its words.
+def recipe_name(table: Collection[str], given: str, others: Collection[str] = ()) -> str:
+    """The name of a recipe, which may be written with - or _ between its words; the error names the others too.
 
     Raises:
         ConfigError: there is no such recipe.
@@ -78,4 +89,4 @@ def recipe_name(table: Collection[str], given: str) -> str:
     for name in table:
         if name.replace("_", "-") == given.replace("_", "-"):
             return name
-    raise ConfigError(f"unknown recipe {given!r}; choose one of {', '.join(table)}")
+    raise ConfigError(f"unknown recipe {given!r}; choose one of {', '.join((*table, *others))}")

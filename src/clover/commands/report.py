@@ -10,7 +10,7 @@ import tyro
 
 from clover.commands.options import parse
 from clover.errors import ConfigError
-from clover.report.benchmarks import pictures, read_result, write_tables
+from clover.report.benchmarks import compare, read_result, write_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class ReportOptions:
     """Results of benchmarks beside the published ones, as one page."""
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Folders of runs that were evaluated, or result files."""
+    """Folders of runs that were evaluated, or their checkpoints, or result files."""
     out: str = "report.html"
     """The page."""
     compare: tuple[str, ...] = ()
@@ -35,6 +35,8 @@ def report(arguments: Sequence[str]) -> None:
     if options.compare and len(options.compare) != 2:
         raise ConfigError(f"--compare takes two predictions files, not {len(options.compare)}")
     results = [read_result(Path(run)) for run in options.runs]
-    shown = pictures(*map(Path, options.compare), most=options.most) if options.compare else []
-    write_tables(Path(options.out), results, shown)
+    comparison = compare(*map(Path, options.compare), most=options.most) if options.compare else None
+    write_tables(Path(options.out), results, comparison)
+    if comparison is not None:
+        print(f"the two differ in {comparison.num_differing:,} of {comparison.num_rows:,} rows")
     print(f"report: {options.out}")

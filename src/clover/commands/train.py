@@ -121,7 +121,8 @@ def finetune(arguments: Sequence[str]) -> None:
 
         finetune_on(arguments[0], arguments[1:])
         return
-    recipe, rest = choose(finetune_recipes.RECIPES, arguments, command="finetune")
+    others = {row.name: f"{row.title}, from its publisher's files" for row in BENCHMARKS.values()}
+    recipe, rest = choose(finetune_recipes.RECIPES, arguments, command="finetune", others=others)
     default = FinetuneOptions(experiment=recipe)
     options = parse(FinetuneOptions, with_value_of_resume(rest), command=f"finetune {arguments[0]}", default=default)
     if not options.checkpoint:

@@ -10,6 +10,7 @@ import numpy as np
 
 from clover.data.shapes.questions import ORDER_TYPES
 from clover.errors import DataError
+from clover.evaluation.metrics import wilson_end
 from clover.evaluation.predictions import predict_answers
 from clover.evaluation.views import ClipView, read_clip
 from clover.pipeline import Clover
@@ -28,7 +29,7 @@ class KindFigures:
     num_questions: int
     accuracy: float
     interval: tuple[float, float]
-    """95 % interval of the accuracy (bootstrap over videos, seeded)."""
+    """95 % interval of the accuracy (`share_interval` over videos)."""
     most_frequent_answer: float
     """Accuracy of always giving the most frequent training answer to questions of the same type."""
     shuffled_frames: float
@@ -46,7 +47,7 @@ class QuestionResult:
     num_questions: int
     accuracy: float
     interval: tuple[float, float]
-    """95 % interval of the accuracy (bootstrap over videos, seeded)."""
+    """95 % interval of the accuracy (`share_interval` over videos)."""
     most_frequent_answer: float
     """Accuracy of always giving the most frequent training answer."""
     question_only: float
@@ -92,7 +93,7 @@ def evaluate_questions(
     return QuestionResult(
         num_questions=len(rows),
         accuracy=100 * float(right.mean()),
-        interval=mean_interval(right.astype(np.float64), [row.video for row in rows]),
+        interval=share_interval(right, [row.video for row in rows]),
         most_frequent_answer=100 * float(np.mean([row.answer == frequent for row in rows])),
         question_only=100 * float(blind.mean()),
         by_type={name: 100 * float(right[chosen].mean()) for name, chosen in of_type.items()},
@@ -124,7 +125,7 @@ def _baselines(
         return KindFigures(
             num_questions=len(videos),
             accuracy=100 * float(seen.mean()),
-            interval=mean_interval(seen, videos),
+            interval=share_interval(right[chosen], videos),
             most_frequent_answer=100 * float(guessed[chosen].mean()),
             shuffled_frames=100 * float(shuffled.mean()),
             shuffled_loss=mean_interval(seen - shuffled, videos),
@@ -136,6 +137,20 @@ def _baselines(
     if np.isin(types, ORDER_TYPES).any():
         kinds[ORDER] = np.isin(types, ORDER_TYPES)
     return {name: figures(chosen) for name, chosen in kinds.items()}
+
+
+def share_interval(right: np.ndarray, groups: Sequence[object]) -> tuple[float, float]:
+    """95 % interval of the share of rows that are right, in percent: of ``mean_interval``, by bootstrap over groups.
+
+    Where none or all are right, redrawing shows no spread: there it is Wilson's interval, each group a single draw.
+
+    Args:
+        right: For every row whether the model was right.
+        groups: The video that each row is about.
+    """
+    if right.all() or not right.any():
+        return wilson_end(bool(right.all()), len({str(group) for group in groups}))
+    return mean_interval(right.astype(np.float64), groups)
 
 
 def mean_interval(

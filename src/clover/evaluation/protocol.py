@@ -15,7 +15,7 @@ from clover.data.annotations.problems import Problem
 from clover.errors import ConfigError
 from clover.evaluation.benchmark_data import BenchmarkData, Split, count_remark
 from clover.evaluation.benchmarks import Benchmark
-from clover.evaluation.open_answer import mean_interval
+from clover.evaluation.open_answer import mean_interval, share_interval
 from clover.evaluation.predictions import Predictions, predict_answers, predict_choices
 from clover.evaluation.retrieval import evaluate_retrieval
 from clover.evaluation.views import ClipView, ReadClip, read_clip
@@ -32,7 +32,7 @@ class Measured:
     figures: dict[str, float]
     """By name; percent, ranks from 1."""
     interval: tuple[float, float]
-    """95 % bootstrap interval of the benchmark's metric."""
+    """95 % interval of the benchmark's metric, by bootstrap; of answers that are all right or all wrong, Wilson's."""
     chance: float
     num_queries: int
     num_gallery: int
@@ -260,7 +260,7 @@ def _measure(
         num_options = len(clover.config.answers)
     return Measured(
         figures=figures,
-        interval=mean_interval(right.astype(np.float64), groups),
+        interval=share_interval(right, groups),
         chance=chance,
         num_queries=len(right),
         num_gallery=num_options,

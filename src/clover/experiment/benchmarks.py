@@ -38,6 +38,9 @@ class BenchmarkRun:
     finetuned: Finetuned
     remarks: tuple[str, ...]
     """Where the training data are not as published."""
+    num_rows: int
+    """Rows trained on, with a video that can be read."""
+    num_videos: int
 
 
 def finetune_benchmark(
@@ -79,7 +82,7 @@ def finetune_benchmark(
         quiet=quiet,
     )
     readable = [record for record in training.rows if str(record.video) not in skipped]
-    stage = _stage(experiment, len(readable))
+    stage = _stage(experiment, len(readable), _left_out(training, len(readable), skipped))
     every = max(1, len(readable) // stage.batch_size)
     settings = {
         "experiment": deciding(experiment),
@@ -124,7 +127,12 @@ def finetune_benchmark(
         "training_videos": sorted({media_stem(record.video.name) for record in training.rows}),
     }
     record.finish(**notes)
-    return BenchmarkRun(finetuned=finetuned, remarks=training.split.remarks)
+    return BenchmarkRun(
+        finetuned=finetuned,
+        remarks=training.split.remarks,
+        num_rows=len(readable),
+        num_videos=len(media_of(readable)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +151,11 @@ class _Training:
 
 def _training_split(data: BenchmarkData, experiment: BenchmarkExperiment) -> _Training:
     split = data.split("train", experiment.train_split, strict=experiment.strict)
-    check_no_video_is_shared(split.records, data.read("test")[0])
+    try:
+        test = data.read("test")[0]
+    except DataError as error:
+        raise DataError(f"{error} (training reads the test file too, to refuse videos that are in both)") from error
+    check_no_video_is_shared(split.records, test)
     records: list[Any] = list(split.records)
     held_out: list[Any] = []
     if experiment.select_on == "held_out":
@@ -186,14 +198,28 @@ def task_of(row: Benchmark, experiment: BenchmarkExperiment, records: Sequence[A
     return AnswerTask(answers=answers, dropout=experiment.dropout, at_mask=row.answers_at_mask)
 
 
-def _stage(experiment: BenchmarkExperiment, num_rows: int) -> StageConfig:
+def _left_out(training: _Training, num_readable: int, skipped: dict[str, str]) -> str:
+    """What must be known where more rows were expected; empty where all are used."""
+    lines = [*training.split.remarks]
+    if training.held_out:
+        lines.append(f"{len(training.held_out):,} rows held out for choosing the checkpoint")
+    if training.num_left_out:
+        lines.append(f"{training.num_left_out:,} rows whose answer is outside the vocabulary")
+    if skipped:
+        num_lost = len(training.rows) - num_readable
+        lost, first = f"{num_lost:,} row{'s' * (num_lost != 1)}", next(iter(skipped.values()))
+        lines.append(f"{lost} of videos that cannot be read (first: {first})")
+    return f" ({'; '.join(lines)})" if lines else ""
+
+
+def _stage(experiment: BenchmarkExperiment, num_rows: int, left_out: str) -> StageConfig:
     """The run's length in steps, and its rate by the linear rule."""
     scale = experiment.batch_size / experiment.reference_batch_size
     optimizer = replace(experiment.optimizer, learning_rate=experiment.optimizer.learning_rate * scale)
     stage = StageConfig(
         batch_size=experiment.batch_size, micro_batch_size=experiment.micro_batch_size, optimizer=optimizer
     )
-    return stage_of_epochs(stage, experiment.num_epochs, num_rows, max_steps=experiment.max_steps)
+    return stage_of_epochs(stage, experiment.num_epochs, num_rows, max_steps=experiment.max_steps, left_out=left_out)
 
 
 def _selection(

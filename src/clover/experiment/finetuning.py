@@ -237,14 +237,18 @@ def finetune_questions(
     return Finetuned(clover=tuned, skipped=skipped, num_left_out=len(questions) - len(rows))
 
 
-def stage_of_epochs(stage: StageConfig, num_epochs: float, num_rows: int, *, max_steps: int = 0) -> StageConfig:
-    """A stage whose length is given in passes over its rows.
+def stage_of_epochs(
+    stage: StageConfig, num_epochs: float, num_rows: int, *, max_steps: int = 0, left_out: str = ""
+) -> StageConfig:
+    """A stage whose length is given in passes over its rows; ``left_out`` says for an error what is not among them.
 
     Raises:
         DataError: the rows do not fill one batch.
     """
     steps_per_epoch = num_rows // stage.batch_size
     if not steps_per_epoch:
-        raise DataError(f"{num_rows} samples do not fill a batch of {stage.batch_size}; choose a smaller batch")
+        raise DataError(
+            f"{num_rows} samples do not fill a batch of {stage.batch_size}{left_out}; choose a smaller batch"
+        )
     num_steps = max(1, round(num_epochs * steps_per_epoch))
     return replace(stage, num_steps=min(num_steps, max_steps) if max_steps else num_steps)

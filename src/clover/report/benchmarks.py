@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clover.data.video import read_frames
-from clover.errors import DataError
+from clover.errors import DataError, MediaError
 from clover.evaluation.benchmarks import BENCHMARKS, Benchmark
 from clover.files import write_text
 from clover.report.page import render
@@ -80,7 +80,7 @@ class Picture:
     """One row of two predictions files."""
 
     strip: str
-    """Film strip of the video, as a `data:` address."""
+    """Film strip of the video, as a `data:` address; empty where the video cannot be read here."""
     asked: str
     truth: str
     said: tuple[str, str]
@@ -90,6 +90,17 @@ class Picture:
     """For retrieval, film strips of what each of the two found first."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two predictions files, row by row."""
+
+    num_rows: int
+    num_differing: int
+    """Rows that exactly one of the two got right."""
+    pictures: list[Picture]
+    """The first of these."""
+
+
 def _shown(name: str, value: float) -> str:
     return f"{value:g}" if name.endswith("rank") else f"{value:.1f}"
 
@@ -97,36 +108,58 @@ def _shown(name: str, value: float) -> str:
 def read_result(run: Path) -> ReportedResult:
     """The result that an evaluation left in the folder of a run, or a result file itself.
 
+    Args:
+        run: Folder of the run, or its checkpoint; without a result.json there, the only result of another policy or
+            way of choosing is taken, and the row is called so.
+
     Raises:
-        DataError: there is none, or it is of no benchmark that this program knows.
+        DataError: there is none, or there are several of other kinds, or it is of no benchmark that this program knows.
     """
-    path = run if run.is_file() else run / "result.json"
-    if not path.is_file():
-        raise DataError(f"{run} holds no result.json; run clover evaluate on its checkpoint first")
+    path = run if run.is_file() else _result_of(run)
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         row = BENCHMARKS[plain["benchmark"]]
-        result = ReportedResult(
-            name=path.parent.name if path.name == "result.json" else path.stem, row=row, plain=plain
-        )
+        name = path.parent.absolute().name if path.name == "result.json" else path.stem
+        if path.stem.startswith("result-"):
+            name = f"{path.parent.absolute().name}, {path.stem.removeprefix('result-')}"
+        result = ReportedResult(name=name, row=row, plain=plain)
         _ = result.cells, result.published_cells, [plain[name] for name in _NEEDED]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not the result of a benchmark ({error}); evaluate again") from error
     return result
 
 
-def pictures(first: Path, second: Path, *, most: int = 8) -> list[Picture]:
+def _result_of(run: Path) -> Path:
+    for folder in (run, run.absolute().parent) if run.name == "checkpoint" else (run,):
+        if (folder / "result.json").is_file():
+            return folder / "result.json"
+        others = sorted(folder.glob("result-*.json"))
+        if len(others) == 1:
+            return others[0]
+        if others:
+            names = ", ".join(path.name for path in others)
+            raise DataError(f"{folder} holds no result.json but {names}; name the one to report")
+    raise DataError(f"{run} holds no result.json; run clover evaluate on its checkpoint first")
+
+
+def compare(first: Path, second: Path, *, most: int = 8) -> Comparison:
     """Rows that exactly one of two checkpoints got right, as film strips (the paper's Figures 3 and 4).
 
     Raises:
         DataError: a file cannot be read, or they are not of the same test split.
     """
     rows = [_read_predictions(path) for path in (first, second)]
-    asked = [[(row["index"], row["video"], row.get("text", row.get("question"))) for row in part] for part in rows]
+    asked = [
+        [(row["index"], Path(row["video"]).name, row.get("text", row.get("question"))) for row in part] for part in rows
+    ]
     if asked[0] != asked[1]:
         raise DataError(f"{first} and {second} are predictions for different rows; evaluate both on the same split")
     differing = [pair for pair in zip(*rows, strict=True) if _is_right(pair[0]) != _is_right(pair[1])]
-    return [_picture(one, other) for one, other in differing[:most]]
+    return Comparison(
+        num_rows=len(rows[0]),
+        num_differing=len(differing),
+        pictures=[_picture(one, other) for one, other in differing[:most]],
+    )
 
 
 def _read_predictions(path: Path) -> list[dict[str, Any]]:
@@ -177,10 +210,13 @@ def _words(row: dict[str, Any], answer: Any) -> str:
 
 
 def _strip(video: str) -> str:
-    return film_strip(read_frames(video, 8, short_side=72).images)
+    try:
+        return film_strip(read_frames(video, 8, short_side=72).images)
+    except MediaError:  # gone since, or never readable: the words are worth showing without it
+        return ""
 
 
-def write_tables(path: Path, results: Sequence[ReportedResult], shown: Sequence[Picture]) -> None:
+def write_tables(path: Path, results: Sequence[ReportedResult], comparison: Comparison | None = None) -> None:
     """Write the page, whole or not at all.
 
     Raises:
@@ -192,7 +228,7 @@ def write_tables(path: Path, results: Sequence[ReportedResult], shown: Sequence[
         "Retrieval (the paper's Table 1)": [result for result in ordered if result.row.family == "retrieval"],
         "Questions (the paper's Table 2)": [result for result in ordered if result.row.family != "retrieval"],
     }
-    write_text(path, render("benchmarks.html", tables=tables, pictures=shown, headings=_HEADINGS))
+    write_text(path, render("benchmarks.html", tables=tables, comparison=comparison, headings=_HEADINGS))
 
 
 _HEADINGS = {

@@ -122,6 +122,13 @@ def test_json_with_a_byte_order_mark_or_old_bytes_is_read(tmp_path):
     assert len(problems.notes) == 1
 
 
+def test_a_stray_byte_does_not_garble_the_rest_of_a_line_of_json(tmp_path):
+    put(tmp_path, "t.json", b'["caf\xc3\xa9", "it\x92s \x93so\x94", "na\xc3\xafve"]')
+    problems = Problems()
+    assert read_json(tmp_path / "t.json", problems) == ["café", "it’s “so”", "naïve"]
+    assert ["3 bytes are not UTF-8, read as Windows-1252 (first: line 1)" in note for note in problems.notes] == [True]
+
+
 def test_bad_json_lines_are_problems(tmp_path):
     put(tmp_path, "t.jsonl", '{"a": 1}\n[2]\n{"a": \n\n{"a": 4}\n' + "[" * 100_000)
     problems = Problems()

@@ -135,9 +135,10 @@ def locate(records: Sequence[Record], index: MediaIndex, policy: MissingMedia) -
     missing = tuple(record for record in records if not found[record.video])
     ambiguous = {record.video: tuple(found[record.video]) for record in records if len(found[record.video]) > 1}
     if missing and (policy == "error" or len(missing) == len(records)):
+        remedy = ", or leave these rows out with --missing drop" if len(missing) < len(records) else ""
         raise DataError(
-            f"{index.root}: {len(missing):,} of {len(records):,} rows have no media file (first: row "
-            f"{missing[0].index + 1}, {missing[0].video}); check the folder, or choose to drop them"
+            f"{index.root}: {len(missing):,} of {len(records):,} rows have no media file (first: "
+            f"{missing[0].video}); check the folder{remedy}"
         )
     if ambiguous and policy == "error":
         name, files = next(iter(ambiguous.items()))

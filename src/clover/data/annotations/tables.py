@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,8 @@ from clover.data.annotations.rows import Row
 from clover.errors import DataError
 
 _DELIMITERS = "\t,;"
+_OTHER_BYTE = re.compile("[\udc80-\udcff]")
+_UNKNOWN_BYTES = b"\x81\x8d\x8f\x90\x9d".decode("utf-8", "surrogateescape")  # these stand for nothing
 
 _Splitter = Callable[[str], list[str] | None]
 
@@ -176,15 +179,14 @@ def read_list(path: Path, problems: Problems) -> list[Row]:
 def read_json(path: Path, problems: Problems) -> Any:
     """Read a JSON document.
 
+    Bytes that are not UTF-8 are taken for Windows-1252, each by itself, because the document may be a single line.
+
     Raises:
         DataError: The file cannot be read, is text in no known encoding, or is not JSON.
     """
-    lines = _all_lines(path, problems)
-    undecoded = [line.number for line in lines if not line.is_text]
-    if undecoded:
-        raise DataError(f"{path}: expected UTF-8 or Windows-1252, found other bytes in line {undecoded[0]}")
+    text = _json_text(path, problems)
     try:
-        return json.loads("\n".join(line.text for line in lines))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise DataError(f"{path}: expected JSON, found {error.msg.lower()} ({where}); fetch it again") from error
@@ -192,6 +194,24 @@ def read_json(path: Path, problems: Problems) -> Any:
         raise DataError(
             f"{path}: expected JSON of plain records, found {quoted(str(error))}; fetch it again"
         ) from error
+
+
+def _json_text(path: Path, problems: Problems) -> str:
+    # every byte that is not UTF-8 becomes half of a surrogate pair, which UTF-8 itself cannot hold
+    text = _utf8_bytes(path).decode("utf-8", errors="surrogateescape")
+    found = list(_OTHER_BYTE.finditer(text))
+    if not found:
+        return text
+    try:
+        read = _OTHER_BYTE.sub(lambda match: match[0].encode("utf-8", "surrogateescape").decode("cp1252"), text)
+    except UnicodeDecodeError:
+        bad = next(match for match in found if match[0] in _UNKNOWN_BYTES)
+        line = text.count("\n", 0, bad.start()) + 1
+        raise DataError(f"{path}: expected UTF-8 or Windows-1252, found other bytes in line {line}") from None
+    count = f"{len(found):,} byte{'s are' if len(found) > 1 else ' is'}"
+    line = text.count("\n", 0, found[0].start()) + 1
+    problems.note(path, f"{count} not UTF-8, read as Windows-1252 (first: line {line})")
+    return read
 
 
 def json_rows(path: Path, document: Any, problems: Problems, *, key: str | None = None) -> list[Row]:
