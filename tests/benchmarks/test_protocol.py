@@ -161,3 +161,12 @@ def test_a_checkpoint_that_nothing_is_known_of_is_shown_with_a_remark(checkpoint
     assert any("not known to be fine-tuned on this benchmark" in line and "--zero-shot" in line for line in remarks)
     remarks = json.loads(run(*arguments, "--zero-shot")[1])["remarks"]
     assert not any("not known to be fine-tuned" in line for line in remarks)
+
+
+def test_the_progress_of_all_passes_is_one(checkpoint, corpus):
+    arguments = ("evaluate", "msrvtt-retrieval", checkpoint, *places(corpus("msrvtt")), "--zero-shot", "--baselines")
+    lines = [line for line in run(*arguments)[2] if line.startswith("evaluating: ")]
+    done, total = lines[-1].removeprefix("evaluating: ").split("/")
+    assert done == total
+    assert sum(line.endswith(f"{total}/{total}") for line in lines) == 1
+    assert int(total) % 3 == 0

@@ -105,3 +105,33 @@ def test_a_comparison_counts_and_does_without_pictures(checkpoint, corpus, tmp_p
     assert f"the two differ in {len(rows)} of {len(rows)} rows" in output
     assert rows[0]["question"] in page.read_text()
     assert "data:image/jpeg" not in page.read_text()
+
+
+def test_a_check_counts_rows_that_occur_twice_and_names_a_shared_row_once(corpus, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(corpus("msvd-qa"), folder)
+    path = folder / "annotations/test_qa.json"
+    questions = json.loads(path.read_text())
+    path.write_text(json.dumps([*questions, *questions[:2]]))
+    with (folder / "annotations/youtube_mapping.txt").open("a") as mapping:
+        mapping.write("three words here\n")
+    output = run("data", "check", "msvd-qa", *places(folder))[1]
+    assert "test: rows that occur twice: 2" in output
+    assert output.count("rows that occur twice") == 1
+    assert output.count("three words here") == 1
+
+
+def test_a_check_notices_answers_counted_from_one(corpus, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(corpus("tgif-transition"), folder)
+    assert "counted from 1" not in run("data", "check", "tgif-transition", *places(folder))[1]
+    path = folder / "annotations/Train_transition_question.csv"
+    header, *lines = path.read_text().splitlines()
+    place = header.split("\t").index("answer")
+    rows = [line.split("\t") for line in lines if line]
+    for row in rows:
+        row[place] = str(int(row[place]) + 1)
+    path.write_text("\n".join(["\t".join(row) for row in [header.split("\t"), *rows]]) + "\n")
+    output = run("data", "check", "tgif-transition", *places(folder))[1]
+    assert "answers that look counted from 1 and must be counted from 0: 1" in output
+    assert "train: the right option is never 0 and 5 in" in output

@@ -16,6 +16,7 @@ from clover.allocator import keep_freed_memory
 from clover.commands.options import parse
 from clover.commands.train import Resume, begin, report_skipped, with_value_of_resume
 from clover.data.annotations.media import MissingMedia
+from clover.data.annotations.problems import counted
 from clover.distributed import together
 from clover.errors import ConfigError
 from clover.evaluation.benchmark_data import BenchmarkData
@@ -68,7 +69,7 @@ class FinetuneBenchmarkOptions:
     checkpoint: str = ""
     """Pre-trained checkpoint folder."""
     recipe: Recipe = "auto"
-    """Settings that the options above start from: the published ones, those for a small model, or the one that fits."""
+    """Settings that the other options start from: the published ones, those for a small model, or the one that fits."""
     out: str = "run-benchmark"
     """Folder of the run."""
     resume: Resume = "no"
@@ -109,17 +110,13 @@ def finetune_on(name: str, arguments: Sequence[str]) -> None:
 
 
 def _tell(done: BenchmarkRun, out: Path) -> None:
-    print(f"trained on {_counted(done.num_rows, 'row')} of {_counted(done.num_videos, 'video')}")
+    print(f"trained on {counted(done.num_rows, 'row')} of {counted(done.num_videos, 'video')}")
     for line in done.remarks:
         print(f"note: {line}")
     report_skipped(done.finetuned.skipped)
     if done.finetuned.num_left_out:
-        print(f"left out {done.finetuned.num_left_out:,} rows whose answer is outside the vocabulary")
+        print(f"left out {counted(done.finetuned.num_left_out, 'row')} whose answer is outside the vocabulary")
     print(f"checkpoint: {out / 'checkpoint'}")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _given(arguments: Sequence[str], option: str) -> str:

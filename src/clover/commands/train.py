@@ -11,6 +11,7 @@ import tyro
 
 from clover.allocator import keep_freed_memory
 from clover.commands.options import choose, parse
+from clover.data.annotations.problems import counted
 from clover.distributed import current, together
 from clover.errors import ConfigError
 from clover.evaluation.benchmarks import BENCHMARKS
@@ -138,7 +139,7 @@ def finetune(arguments: Sequence[str]) -> None:
         report_skipped(done.skipped)
         if done.num_left_out:
             num_answers = options.experiment.num_answers
-            print(f"left out {done.num_left_out} questions whose answer is not among the {num_answers}")
+            print(f"left out {counted(done.num_left_out, 'question')} whose answer is not among the {num_answers}")
         print(f"checkpoint: {out / 'checkpoint'}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clover.data.annotations.media import Located, MediaIndex, MissingMedia, locate
-from clover.data.annotations.problems import Problem, Problems
+from clover.data.annotations.problems import Problem, Problems, counted
 from clover.errors import ConfigError, DataError
 from clover.evaluation.benchmarks import Benchmark
 from clover.files import checksum
@@ -174,7 +174,7 @@ def count_remark(split: Split, num_rows: int) -> str | None:
     """
     if not split.num_published or num_rows == split.num_published:
         return None
-    return f"{num_rows:,} rows in {split.name}; the published split has {split.num_published:,}"
+    return f"{counted(num_rows, 'row')} in {split.name}; the published split has {split.num_published:,}"
 
 
 def media_of(records: Sequence[Any]) -> list[Path]:

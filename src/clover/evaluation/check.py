@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from clover.data.annotations.checks import shared_videos
-from clover.data.annotations.media import MediaIndex
+from clover.data.annotations.media import AnyRecord, MediaIndex
+from clover.data.annotations.problems import Problems, counted
+from clover.data.annotations.rows import NUM_OPTIONS
 from clover.data.video import probe
 from clover.errors import CloverError, MediaError
 from clover.evaluation.benchmark_data import BenchmarkData, Role
 from clover.evaluation.benchmarks import Benchmark
+from clover.types import MultiChoice, Pair
 
 _SLIGHT = "notes"
 
@@ -83,6 +86,8 @@ def check_benchmark(
                 found.add("media that cannot be read", str(error))
             if progress is not None:
                 progress(done, len(wanted))
+    for lines in found.groups.values():
+        lines[:] = dict.fromkeys(lines)  # what several splits share is read with each of them
     return found
 
 
@@ -95,18 +100,44 @@ def _read(data: BenchmarkData, role: Role, found: Found) -> list[Any] | None:
         return None
     for note in problems.notes:
         found.add(_SLIGHT, note)
+    repeated = len(rows) - len({_content(record) for record in rows})
+    if repeated:
+        found.add(_SLIGHT, f"{role}: rows that occur twice: {repeated:,}")
+    _look_at_counting(role, rows, problems, found)
     for problem in problems:
         found.add(_SLIGHT if problem.is_published else f"rows left out, {problem.kind}", str(problem))
     published = row.counts.get(role)
     num_videos = len({record.video for record in rows})
-    line = f"{role:10} {len(rows):>8,} rows, {num_videos:>7,} videos"
+    line = f"{role:10} {len(rows):>8,} row{'s' * (len(rows) != 1)}, {num_videos:>7,} video{'s' * (num_videos != 1)}"
     if published is not None and published != len(rows):
-        found.add("counts that differ from the published ones", f"{role}: {len(rows):,} rows, published {published:,}")
+        found.add(
+            "counts that differ from the published ones",
+            f"{role}: {counted(len(rows), 'row')}, published {published:,}",
+        )
         line += f"   published {published:,} rows"
     found.counts.append(line)
     if not rows:
         found.add("annotation files", f"{role}: the split is empty")
     return rows
+
+
+def _content(record: AnyRecord) -> tuple[Any, ...]:
+    """What a row says, whatever its place in the file and the order of its options."""
+    if isinstance(record, MultiChoice):
+        return record.video, record.question, tuple(sorted(record.options)), record.options[record.label]
+    return record.video, record.text if isinstance(record, Pair) else (record.question, record.answer)
+
+
+def _look_at_counting(role: Role, rows: list[Any], problems: Problems, found: Found) -> None:
+    """Right options counted from 1 would all be one too high; only those of the last option are out of range."""
+    last = f"a right option from 0 to {NUM_OPTIONS - 1} "
+    beyond = [
+        problem for problem in problems if problem.expected.startswith(last) and problem.found == str(NUM_OPTIONS)
+    ]
+    if beyond and all(isinstance(record, MultiChoice) and record.label > 0 for record in rows):
+        often = f"{NUM_OPTIONS} in {counted(len(beyond), 'row')} (first: {beyond[0]})"
+        heading = "answers that look counted from 1 and must be counted from 0"
+        found.add(heading, f"{role}: the right option is never 0 and {often}")
 
 
 def _locate(role: Role, rows: list[Any], media: MediaIndex, found: Found) -> dict[Path, None]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from clover.data.annotations.media import media_stem
-from clover.data.annotations.problems import Problem
+from clover.data.annotations.problems import Problem, counted
 from clover.errors import ConfigError
 from clover.evaluation.benchmark_data import BenchmarkData, Split, count_remark
 from clover.evaluation.benchmarks import Benchmark
@@ -103,7 +103,7 @@ def evaluate_benchmark(
         by_fusion: Choose by the fusion encoder also where the published protocol chooses by retrieval (MSRVTT-MC).
         with_baselines: Also measure with shuffled frames and with a single one.
         run: What fine-tuning noted about the checkpoint (run.json); None if nothing is known of it.
-        progress: Called with (videos done, videos), of every pass.
+        progress: Called with (videos done, videos), of all passes over them together.
 
     Returns:
         The result, and what the model said to every row.
@@ -118,8 +118,14 @@ def evaluate_benchmark(
     split = data.split("test")
     frequent = _most_frequent_answer(data) if row.family == "answer" else None
 
+    shown: tuple[ClipView, ...] = ("whole", *(_VIEWS if with_baselines else ()))
+
     def measure(view: ClipView) -> Measured:
-        return _measure(clover, data, split, read_clip(clover, view), by_fusion, frequent, progress)
+        def told(done: int, total: int) -> None:
+            if progress is not None:
+                progress(shown.index(view) * total + done, len(shown) * total)
+
+        return _measure(clover, data, split, read_clip(clover, view), by_fusion, frequent, told)
 
     run = run or {}
     is_own = run.get("benchmark") == row.name
@@ -337,13 +343,15 @@ def _protocol(clover: Clover, row: Benchmark, seen: Measured, by_fusion: bool, f
     inputs = clover.config.inputs
     frames = f"{inputs.num_frames * inputs.num_views} frames"
     if row.family == "retrieval":
-        return f"{seen.num_queries:,} texts x {seen.num_gallery:,} videos, {frames}, ties count against the model"
+        sizes = f"{counted(seen.num_queries, 'text')} x {counted(seen.num_gallery, 'video')}"
+        return f"{sizes}, {frames}, ties count against the model"
     if row.family == "choice":
         how = "by cosine of the two encoders" if row.chooses_by_retrieval and not by_fusion else "by fusion"
         if how == "by fusion" and not inputs.lists_options:
             how += ", each option shown alone (published: all in every text)"
-        return f"one of {seen.num_gallery} options {how}, {seen.num_queries:,} questions, {frames}, first of equals"
+        asked = counted(seen.num_queries, "question")
+        return f"one of {seen.num_gallery} options {how}, {asked}, {frames}, first of equals"
     return (
-        f"exact match over all {seen.num_queries:,} rows, {seen.num_gallery:,} answers, outside them wrong, {frames}; "
-        f"chance is the most frequent training answer ({frequent})"
+        f"exact match over all {counted(seen.num_queries, 'row')}, {counted(seen.num_gallery, 'answer')}, "
+        f"outside them wrong, {frames}; chance is the most frequent training answer ({frequent})"
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from clover.data.annotations.checks import check_no_video_is_shared, hold_out_videos
 from clover.data.annotations.media import media_stem
-from clover.data.annotations.problems import Problems
+from clover.data.annotations.problems import Problems, counted
 from clover.data.annotations.vocabulary import answer_vocabulary, read_vocabulary
 from clover.errors import DataError
 from clover.evaluation.benchmark_data import BenchmarkData, Split, media_of
@@ -202,13 +202,13 @@ def _left_out(training: _Training, num_readable: int, skipped: dict[str, str]) -
     """What must be known where more rows were expected; empty where all are used."""
     lines = [*training.split.remarks]
     if training.held_out:
-        lines.append(f"{len(training.held_out):,} rows held out for choosing the checkpoint")
+        lines.append(f"{counted(len(training.held_out), 'row')} held out for choosing the checkpoint")
     if training.num_left_out:
-        lines.append(f"{training.num_left_out:,} rows whose answer is outside the vocabulary")
+        lines.append(f"{counted(training.num_left_out, 'row')} whose answer is outside the vocabulary")
     if skipped:
         num_lost = len(training.rows) - num_readable
-        lost, first = f"{num_lost:,} row{'s' * (num_lost != 1)}", next(iter(skipped.values()))
-        lines.append(f"{lost} of videos that cannot be read (first: {first})")
+        first = next(iter(skipped.values()))
+        lines.append(f"{counted(num_lost, 'row')} of videos that cannot be read (first: {first})")
     return f" ({'; '.join(lines)})" if lines else ""
 
 

@@ -27,6 +27,13 @@ def test_doubled_quotes():
     assert read(read_tgif_action, FOLDER, "train")[0][4].options[0] == '"air quote" gesture'
 
 
+def test_a_name_with_its_ending_is_the_same_gif(tmp_path):
+    rows = "".join(f"{name}\tq\ta\tb\tc\td\te\t{place}\tv\tk\r\n" for place, name in enumerate(("x", "x.gif")))
+    put(tmp_path, "Train_action_question.csv", HEADER + rows)
+    questions, _ = read(read_tgif_action, tmp_path, "train")
+    assert [question.video.name for question in questions] == ["x.gif", "x.gif"]
+
+
 def test_none_is_a_word():
     assert read(read_tgif_action, FOLDER, "train")[0][1].options[2] == "none"
     assert read(read_tgif_transition, FOLDER, "test")[0][0].options[2] == "none"

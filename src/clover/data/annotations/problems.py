@@ -22,6 +22,11 @@ def quoted(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, one or several."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One row that was left out.
@@ -90,7 +95,7 @@ class Problems:
             wrong: The problems whose rows are counted as wrong answers; the others are left out.
         """
         return [
-            f"{kind}: {len(group):,} row{'s' * (len(group) > 1)} "
+            f"{kind}: {counted(len(group), 'row')} "
             f"{'counted as wrong' if group[0] in wrong else 'left out'} (first: "
             f"{'the file' if group[0].row is None else f'row {group[0].row}'}, found {group[0].found})"
             for kind, group in self.by_kind().items()

@@ -102,8 +102,9 @@ class Row:
         return tuple(clean_text(value, what="every option") for value in values)
 
     def media(self, name: str, suffix: str = "") -> Path:
-        """A field that names a media file, with ``suffix`` appended."""
-        return media_path(self.text(name) + suffix)
+        """A field that names a media file, with ``suffix`` appended unless it is there."""
+        text = self.text(name)
+        return media_path(text if text.lower().endswith(suffix) else text + suffix)
 
 
 def clean_text(value: object, *, what: str) -> str:
