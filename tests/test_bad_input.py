@@ -224,6 +224,7 @@ def test_ctrl_c_while_videos_are_written_by_all_processes(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # who runs tests in the background ignores it
     )
     while process.poll() is None and len(list(tmp_path.rglob("0*.mp4"))) < 20:
         time.sleep(0.02)
