@@ -207,10 +207,11 @@ def _ranges(
     errors = np.full(lows.shape, np.inf)
     errors[0] = along.var(axis=0)
     for bits in _CHOICES[1:].tolist():
-        ends = [(low, high)]
-        for reach in _REACHES[bits : bits + 1]:
-            ends.append((np.maximum(low, mean - reach * deviation), np.minimum(high, mean + reach * deviation)))
-        for first, last in ends:
+        borders = [
+            (np.maximum(low, mean - reach * deviation), np.minimum(high, mean + reach * deviation))
+            for reach in _REACHES[bits : bits + 1]
+        ]
+        for first, last in [(low, high), *borders]:
             step = np.maximum((last - first) / np.float32(2**bits - 1), 1e-12)
             levels = np.rint((tried - first) / step).clip(0, 2**bits - 1)
             error = ((levels * step + first - tried) ** 2).mean(axis=0)
