@@ -89,7 +89,7 @@ def index(clover: Clover, videos: Sequence[Path], folder: Path) -> None:
         library = FolderIndex.create(
             Path(name) / "library",
             width=clover.config.model.embedding_width,
-            fingerprint=clover.fingerprint(),
+            fingerprint=clover.fingerprint,
             details=WINDOWS.as_details(),
         )
         index_videos(library, clover, list(videos), WINDOWS)

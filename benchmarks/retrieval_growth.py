@@ -7,8 +7,8 @@ ALPRO retrieve, sends every pair through the fusion encoder. It is treated gener
 each query once and fuses the tokens in batches, so that only the N x M passes of the fusion encoder come on top. Both
 use the demo's model and its training videos with their first captions. Decoding, the same for both, is not timed.
 
-Up to `--most-pairs` all pairs are fused; beyond, as many whole queries as fit, and the time of fusing is extrapolated in
-proportion to the pairs: `is_extrapolated` says so.
+Up to `--most-pairs` all pairs are fused; beyond, as many whole queries as fit, and the time of fusing is extrapolated
+in proportion to the pairs: `is_extrapolated` says so.
 """
 
 from __future__ import annotations

@@ -118,12 +118,13 @@ class Codec:
 
     def encode(self, turned: Float32[np.ndarray, "n d"]) -> UInt8[np.ndarray, "n c"]:
         """Codes of vectors that were `turned`; what lies outside of the sample's range is moved to its border."""
-        masks = np.repeat([2**size - 1 for size in _SIZES[: len(self.counts)]], self.counts)
+        masks = np.repeat([2**size - 1 for size in _SIZES[: len(self.counts)]], self.counts).astype(np.uint16)
         is_used = self.shifts < _NOTHING
-        top = np.zeros(turned.shape[1], dtype=np.int64)
-        np.add.at(top, self.axis_of[is_used], masks[is_used] << self.shifts[is_used])
-        levels = np.rint((turned - self.low) / self.steps).clip(0, top).astype(np.int64)
-        digits = ((levels[:, self.axis_of] >> self.shifts) & masks).astype(np.uint8)
+        top = np.zeros(turned.shape[1], dtype=np.float32)
+        np.add.at(top, self.axis_of[is_used], masks[is_used] * 2.0 ** self.shifts[is_used])
+        levels = np.rint((turned - self.low) / self.steps).clip(0, top).astype(np.uint16)
+        shifts = np.where(is_used, self.shifts, 0).astype(np.uint16)
+        digits = (levels[:, self.axis_of] >> shifts & np.where(is_used, masks, 0).astype(np.uint16)).astype(np.uint8)
         packed = []
         for size, some in zip(_SIZES, np.split(digits, np.cumsum(self.counts)[:-1], axis=1), strict=False):
             share = 8 // size

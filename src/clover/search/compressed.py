@@ -122,8 +122,8 @@ class CompressedVectors:
     ) -> tuple[Int64[np.ndarray, " k"], Float32[np.ndarray, " k"]]:
         """The best rows of some, given in order, and their scores."""
         if len(candidates) > 2 * (kept := max(_LEAST_KEPT, 8 * num_results)):
-            first = min(max(_LEAST_ROUGH, len(self.codec.low) // 4), int(self.codec.counts[0]))
-            rough = self.codec.rough_scores(np.asarray(self.codes[candidates, :first]), query)
+            num_bytes = min(max(_LEAST_ROUGH, len(self.codec.low) // 4), int(self.codec.counts[0]))
+            rough = self.codec.rough_scores(np.asarray(self.codes[candidates, :num_bytes]), query)
             candidates = candidates[np.sort(np.argpartition(-rough, kept)[:kept])]
         scores = self.codec.scores(np.asarray(self.codes[candidates]), query[None])[:, 0]
         first = top(scores, num_results)
