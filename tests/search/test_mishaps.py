@@ -112,7 +112,7 @@ def test_a_first_save_without_room_is_no_hindrance_to_the_next(tmp_path, num_byt
             with room_for(room), pytest.raises(WriteError):
                 index.save()
     assert len(open_index(tmp_path / "library")) == 100
-    assert len(list((tmp_path / "library").iterdir())) == 5  # three files, the header and the lock
+    assert len(list((tmp_path / "library").iterdir())) == 4  # three files and the header
 
 
 def test_a_folder_that_may_not_be_read_is_named(checkpoint, films, tmp_path, monkeypatch):
