@@ -57,6 +57,12 @@ class Processes:
         dist.all_reduce(sums)
         return sums.tolist()
 
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of the processes' tensors, of one shape, in place and without a graph."""
+        if self.count > 1:
+            dist.all_reduce(value)
+        return value
+
     def largest(self, value: int, device: torch.device | None = None) -> int:
         """The largest of the processes' numbers."""
         if self.count == 1:

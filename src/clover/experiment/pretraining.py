@@ -98,7 +98,9 @@ def pretraining_loss(
     return SplitLoss(
         outputs=outputs,
         compared=objective.compared,
-        compare=lambda found, step: embedding_terms(found, objective, ranking_scale=ranking_scale(step)),
+        compare=lambda found, step, rows: embedding_terms(
+            found, objective, ranking_scale=ranking_scale(step), rows=rows
+        ),
         add_up=masked_words(objective),
         count=num_masked,
     )

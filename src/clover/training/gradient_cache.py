@@ -3,8 +3,9 @@
 Every sample's loss looks at the embeddings of the whole batch, but the network's part of the gradient needs only the
 loss's gradient on the sample's own embeddings (Gao et al. 2021, arXiv 2101.06983). So a batch that is too large goes
 through the network twice, micro-batch by micro-batch: once for its embeddings, and once more, with the same random
-numbers, to send their gradients back. Between the two, processes exchange embeddings: each computes the loss of the
-whole batch and sends back the gradient of its own samples, and the weights' gradients are summed over processes.
+numbers, to send their gradients back. Between the two, processes exchange embeddings: each compares its own samples
+with the whole batch, the gradients on the embeddings are summed, each sends back those of its own samples, and the
+weights' gradients are summed over processes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ CalledT = TypeVar("CalledT", contravariant=True)
 Outputs = dict[str, Tensor]
 """What a loss looks at, by name; the network's doing."""
 
+MOST_PAIRS = 4096**2
+"""Pairs of samples that are compared at a time; more are compared row by row, so many rows together as this allows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitLoss(Generic[BatchT]):
@@ -37,8 +41,9 @@ class SplitLoss(Generic[BatchT]):
     """Calls the network; gives exactly what the terms use."""
     compared: tuple[str, ...] = ()
     """Which outputs, of shape ``[b d]``, are compared over the whole batch."""
-    compare: Callable[[Outputs, int], dict[str, WeightedTerm]] = lambda _outputs, _step: {}
-    """Those of the whole batch, and the step, to terms."""
+    compare: Callable[[Outputs, int, slice | None], dict[str, WeightedTerm]] = lambda _outputs, _step, _rows: {}
+    """Those of the whole batch, the step, and a range of samples, to terms: what these samples add to each; None stands
+    for all of them."""
     add_up: Callable[[Outputs, BatchT, int], dict[str, WeightedTerm]] = lambda _outputs, _batch, _count: {}
     """Outputs of a part, the part, and the count of the whole batch, to terms that add up over the parts."""
     count: Callable[[BatchT], int] = num_samples
@@ -121,7 +126,7 @@ def exact_gradients(
             ends += [(term.value * term.weight, None) for term in added.values()]
             _backward([(end, gradient) for end, gradient in ends if end.requires_grad])
         sums = _added(sums, added)
-    return weighted_sum(terms | _over(processes, sums))
+    return weighted_sum(_over(processes, terms | sums))
 
 
 def share_of_mean(mean: Tensor, num_samples: int, count: int) -> WeightedTerm:
@@ -132,7 +137,8 @@ def share_of_mean(mean: Tensor, num_samples: int, count: int) -> WeightedTerm:
 def _compare(
     local: Outputs, loss: SplitLoss[BatchT], step: int, sizes: Sequence[int], processes: Processes
 ) -> tuple[dict[str, WeightedTerm], dict[str, Tensor]]:
-    """The terms of the whole batch, without a graph, and their gradients on this process' rows of the outputs."""
+    """What this process' rows add to the terms of the whole batch, without a graph, and the gradients of the whole sum
+    on these rows of the outputs."""
     widths = [value.shape[1] for value in local.values()]
     if processes.count == 1:
         joined = [value.requires_grad_() for value in local.values()]
@@ -140,14 +146,38 @@ def _compare(
         columns = processes.rows(torch.cat(list(local.values()), dim=1), sizes).split(widths, dim=1)
         joined = [column.contiguous().requires_grad_() for column in columns]
     leaves = dict(zip(local, joined, strict=True))
-    terms = loss.compare(leaves, step)
-    if not terms:
-        return {}, {}
-    weighted_sum(terms).total.backward()
+    terms: dict[str, WeightedTerm] = {}
     start = sum(sizes[: processes.rank])
-    rows = slice(start, start + sizes[processes.rank])
-    gradients = {name: leaf.grad[rows] for name, leaf in leaves.items() if leaf.grad is not None}
-    return _added({}, terms), gradients
+    own = slice(start, start + sizes[processes.rank])
+    for rows in row_blocks(own, sum(sizes)):
+        added = loss.compare(leaves, step, rows)
+        if not added:
+            return {}, {}
+        weighted_sum(added).total.backward()
+        terms = _added(terms, added)
+    gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+    if processes.count > 1:
+        wide = processes.total(torch.cat(list(gradients.values()), dim=1))
+        columns = wide[own].split([value.shape[1] for value in gradients.values()], dim=1)
+        gradients = dict(zip(gradients, columns, strict=True))
+    return terms, gradients
+
+
+def row_blocks(own: slice, num_samples: int, most_pairs: int = MOST_PAIRS) -> list[slice | None]:
+    """Ranges of samples, one after the other, that are compared with the whole batch at a time.
+
+    Args:
+        own: The samples of this process.
+        num_samples: Of the whole batch.
+        most_pairs: Of a range's samples and the batch's.
+
+    Returns:
+        None where it is the whole batch in one piece.
+    """
+    size = max(1, most_pairs // num_samples)
+    if own.stop - own.start == num_samples <= size:
+        return [None]
+    return [slice(first, min(first + size, own.stop)) for first in range(own.start, own.stop, size)]
 
 
 def _embed(
@@ -198,7 +228,7 @@ def _over(processes: Processes, terms: dict[str, WeightedTerm]) -> dict[str, Wei
     if processes.count == 1 or not terms:
         return terms
     device = next(iter(terms.values())).value.device
-    sums = processes.sum([term.value.item() for term in terms.values()], device)
+    sums = processes.sum(torch.stack([term.value.double() for term in terms.values()]).tolist(), device)
     return {
         name: WeightedTerm(value=torch.tensor(value, dtype=term.value.dtype, device=device), weight=term.weight)
         for (name, term), value in zip(terms.items(), sums, strict=True)
