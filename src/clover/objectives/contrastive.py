@@ -17,6 +17,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+MOST_PAIRS = 4096**2
+"""Pairs of samples that are compared at a time; of a larger batch, so many rows together as this allows."""
+
 
 def similarities(
     rows: Float[Tensor, "b d"], columns: Float[Tensor, "b2 d"], temperature: float
@@ -116,6 +119,23 @@ def ranking(
 def _unit(embeddings: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
     wide = torch.promote_types(embeddings.dtype, torch.float32)
     return F.normalize(embeddings.to(wide), dim=-1, eps=1e-8)
+
+
+def row_blocks(own: slice, num_samples: int, most_pairs: int = MOST_PAIRS) -> list[slice | None]:
+    """Ranges of samples, one after the other, that are compared with the whole batch at a time.
+
+    Args:
+        own: The samples of this process.
+        num_samples: Of the whole batch.
+        most_pairs: Of a range's samples and the batch's.
+
+    Returns:
+        None where it is the whole batch in one piece.
+    """
+    size = max(1, most_pairs // num_samples)
+    if own.stop - own.start == num_samples <= size:
+        return [None]
+    return [slice(first, min(first + size, own.stop)) for first in range(own.start, own.stop, size)]
 
 
 def rows_of(embeddings: Float[Tensor, "b d"], rows: slice | None) -> Float[Tensor, "rows d"]:

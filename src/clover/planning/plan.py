@@ -45,8 +45,6 @@ class Setting:
     """Share of the memory that may be used; the rest is for the context and for gaps between tensors."""
     machine_bandwidth: float = 50e9
     """Bytes a second that leave one machine, through all its links."""
-    objective_shares: int = 1
-    """Devices that share the objective; 1 is what Clover does: every device compares the whole batch."""
     videos_per_core_second: float
     images_per_core_second: float
     video_bytes: float
@@ -121,7 +119,7 @@ class Step:
 
     compute_seconds: float
     objective_seconds: float
-    """On every device alike, in float32."""
+    """Of a device's share, in float32."""
     samples_per_second: float
     """With the network's traffic hidden behind the computation."""
 
@@ -140,7 +138,7 @@ class Plan:
     video: Operations
     image: Operations
     objective_flops: int
-    """Of one step, on every device."""
+    """Of one step, of a device's share."""
     memory: Memory
     video_step: Step
     image_step: Step
@@ -186,7 +184,7 @@ def make_plan(setting: Setting) -> Plan:
         name: operations_of(part, uses_gradient_cache=is_cached, recomputes_blocks=setting.recomputes_blocks)
         for name, part in blocks.items()
     }
-    objective_flops = needs.objective.flops(setting.batch_size, width) // setting.objective_shares
+    objective_flops = needs.objective.flops(setting.batch_size, width) // setting.num_devices
     steps = {name: _step(setting, each, objective_flops) for name, each in operations.items()}
     counts = {"video": workload.num_videos * workload.num_epochs, "image": workload.num_images * workload.num_epochs}
     traffic = traffic_of(
@@ -234,7 +232,6 @@ def _needs(setting: Setting, blocks: Sequence[Block]) -> MemoryNeeds:
         blocks=blocks,
         clip_bytes=3 * shape.num_frames * shape.frame_size**2,
         objective=OBJECTIVES[setting.objective.alignment],
-        objective_shares=setting.objective_shares,
         embedding_width=setting.model.embedding_width,
         batch_size=setting.batch_size,
         batch_per_device=setting.batch_per_device,

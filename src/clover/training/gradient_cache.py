@@ -21,6 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from clover.data.batches import device_of, micro_batches, num_samples
 from clover.distributed import ALONE, Processes
+from clover.objectives.contrastive import row_blocks
 from clover.objectives.pretraining import Losses, WeightedTerm, weighted_sum
 
 BatchT = TypeVar("BatchT")
@@ -28,9 +29,6 @@ CalledT = TypeVar("CalledT", contravariant=True)
 
 Outputs = dict[str, Tensor]
 """What a loss looks at, by name; the network's doing."""
-
-MOST_PAIRS = 4096**2
-"""Pairs of samples that are compared at a time; more are compared row by row, so many rows together as this allows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,23 +159,6 @@ def _compare(
         columns = wide[own].split([value.shape[1] for value in gradients.values()], dim=1)
         gradients = dict(zip(gradients, columns, strict=True))
     return terms, gradients
-
-
-def row_blocks(own: slice, num_samples: int, most_pairs: int = MOST_PAIRS) -> list[slice | None]:
-    """Ranges of samples, one after the other, that are compared with the whole batch at a time.
-
-    Args:
-        own: The samples of this process.
-        num_samples: Of the whole batch.
-        most_pairs: Of a range's samples and the batch's.
-
-    Returns:
-        None where it is the whole batch in one piece.
-    """
-    size = max(1, most_pairs // num_samples)
-    if own.stop - own.start == num_samples <= size:
-        return [None]
-    return [slice(first, min(first + size, own.stop)) for first in range(own.start, own.stop, size)]
 
 
 def _embed(
