@@ -63,14 +63,6 @@ class Processes:
             dist.all_reduce(value)
         return value
 
-    def largest(self, value: int, device: torch.device | None = None) -> int:
-        """The largest of the processes' numbers."""
-        if self.count == 1:
-            return value
-        largest = torch.tensor(value, device=device)
-        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
-        return int(largest)
-
     def told(self, value: Any) -> list[Any]:
         """What every process has to say, in their order; small plain objects."""
         if self.count == 1:

@@ -29,7 +29,9 @@ class Batch:
 
 
 def batches(values):
-    return [Batch(value, tuple(f"video{step}-{place}.mp4" for place in range(6))) for step, value in enumerate(values)]
+    names = [tuple(f"video{step}-{place}.mp4" for place in range(6)) for step in range(len(values))]
+    made = zip(values, names, strict=True)
+    return [value if isinstance(value, Batch) else Batch(value, each) for value, each in made]
 
 
 def toy_run(
@@ -44,8 +46,9 @@ def toy_run(
     resume=False,
     during=lambda step: None,
     saves_at_the_end=False,
+    skipped=None,
 ):
-    """Weights after the run, and its log; a batch's value is the loss' factor."""
+    """Weights after the run, and its log; a batch's value is the loss' factor, and may stand for it."""
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)
     optimizer = Optimizer(layer, OptimizerConfig(learning_rate=0.1), num_steps=100)
@@ -73,6 +76,8 @@ def toy_run(
             states=states,
             save_every=save_every,
             occasional=occasional,
+            skipped=skipped,
+            stage="toy",
         )
         training.run(batches(values)[first_step:], first_step=first_step)
     if saves_at_the_end:

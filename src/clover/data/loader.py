@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -45,8 +45,6 @@ class Loader(Generic[ItemT, BatchT]):
     """Processes that make batches for this one; 0 makes them in a thread, -1 takes as many as there are cores."""
     num_ahead: int = 2
     """Batches prepared while the network works; with workers, beyond the one that each is making."""
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Gets the samples that could not be read, and why."""
 
     def __post_init__(self) -> None:
         if self.batch_size < self.num_ranks:
@@ -97,9 +95,9 @@ class Loader(Generic[ItemT, BatchT]):
                 for _ in steps:
                     waiting.append(pool.submit(next, made))
                     if len(waiting) > self.num_ahead:
-                        yield self._taken(waiting)
+                        yield waiting.popleft().result()
                 while waiting:
-                    yield self._taken(waiting)
+                    yield waiting.popleft().result()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -144,11 +142,6 @@ class Loader(Generic[ItemT, BatchT]):
         drawn = generator.choice(length, size=min(length, len(draw.rows) + len(own)), replace=False)
         is_elsewhere = np.isin(drawn, draw.rows)
         return np.concatenate([drawn[~is_elsewhere], drawn[is_elsewhere & ~np.isin(drawn, own)]])[: len(own)]
-
-    def _taken(self, waiting: deque[Future[BatchT]]) -> BatchT:
-        batch = waiting.popleft().result()
-        self.skipped.update(getattr(batch, "skipped", ()))
-        return batch
 
 
 def _with_skipped(batch: Any, more: tuple[tuple[str, str], ...]) -> Any:

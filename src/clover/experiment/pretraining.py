@@ -30,6 +30,7 @@ from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
 from clover.training.parallel import gathered
 from clover.training.records import RunRecord
+from clover.training.skipped import SkippedSamples
 from clover.types import IGNORED, Parallel
 
 
@@ -127,6 +128,7 @@ class Pretraining:
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
         self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
         self.network = new_model(self.config.model, seed=experiment.seed)
+        self._skipped = SkippedSamples(self.folder, self.skipped, current())
         self._record = RunRecord(
             self.folder,
             title="pre-training",
@@ -182,10 +184,9 @@ class Pretraining:
                 for folder in folders:
                     forget_states(folder)
         self._record.begin(resume=resume)
+        self._skipped.begin(resume=resume)
         for run in stages:
             run(resume)
-        for found in current().told(self.skipped):
-            self.skipped.update(found)
         clover = Clover(self.network, self.tokenizer, self.config)
         with current().first_alone():
             if current().is_first:
@@ -279,7 +280,7 @@ class Pretraining:
             loss=loss,
             record=self._record,
             parallel=parallel,
-            skipped=self.skipped,
+            skipped=self._skipped,
             quiet=self.quiet,
         )
         stage.run(resume=resume)

@@ -14,6 +14,7 @@ from clover.training.health import Health
 from clover.training.interruption import InterruptedRunError, StopRequest
 from clover.training.logbook import Logbook
 from clover.training.optimizer import Optimizer
+from clover.training.skipped import SkippedSamples
 
 BatchT = TypeVar("BatchT")
 
@@ -45,6 +46,10 @@ class Training(Generic[BatchT]):
     """Steps between two saved states; 0 saves none but when the run is asked to stop."""
     occasional: Sequence[Occasional] = ()
     processes: Processes = field(default=ALONE)
+    skipped: SkippedSamples | None = None
+    """Lists what could not be read."""
+    stage: str = ""
+    """What that list calls this stretch of the run."""
 
     @property
     def health(self) -> Health:
@@ -63,7 +68,7 @@ class Training(Generic[BatchT]):
         with StopRequest() as stop:
             for step, (batch, waiting_seconds) in enumerate(_timed(batches), start=first_step):
                 self._step(batch, step, waiting_seconds)
-                self._stop_if_asked(stop, step + 1)
+                self._hear(batch, step, stop)
                 self._do_what_is_due(step + 1)  # before the state is saved: what is found out is then never older
                 if self.save_every and (step + 1) % self.save_every == 0:
                     self.states.save(step + 1)
@@ -91,12 +96,17 @@ class Training(Generic[BatchT]):
             if figures := task.run_if_due(num_done):
                 self.logbook.note(num_steps=num_done, **figures)
 
-    def _stop_if_asked(self, stop: StopRequest, num_done: int) -> None:
-        number = self.processes.largest(stop.number)
+    def _hear(self, batch: BatchT, step: int, stop: StopRequest) -> None:
+        """What each process has to say after a step: samples that it could not read, and whether it was asked to stop."""
+        new = self.skipped.new_of(batch) if self.skipped is not None else {}
+        said = self.processes.each([stop.number, len(new)])
+        if self.skipped is not None and any(num_new for _, num_new in said):
+            self.skipped.add(new, stage=self.stage, step=step)
+        number = max(number for number, _ in said)
         if number:
-            self.states.save(num_done, owes_occasional=True)
+            self.states.save(step + 1, owes_occasional=True)
             raise InterruptedRunError(
-                f"asked to stop; the state after {num_done} steps is saved in {self.states.folder}: "
+                f"asked to stop; the state after {step + 1} steps is saved in {self.states.folder}: "
                 "go on with --resume auto",
                 number,
             )
