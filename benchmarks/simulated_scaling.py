@@ -2,7 +2,8 @@
 
 What a step does comes from `clover.planning`; here is added what shows on many devices only. A step takes the slowest
 device's computation; the exchange of the embeddings and their gradients, for which all wait; the objective, of which
-every device has its share; and what is left of the sum of the gradients when the backward pass of the last micro-batch, behind which it runs, is over.
+every device has its share; and what is left of the sum of the gradients when the backward pass of the last micro-batch,
+behind which it runs, is over.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from clover.data.order import Order
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.experiment.pieces import captioned_videos
+from clover.training.checkpoint import best_state
 
 NUM_STEPS, BATCH_SIZE = 12, 6
 SETTINGS = {
@@ -29,6 +30,8 @@ SETTINGS = {
     "data.num-kept-frames": 0,
     "save-every": 2,
     "num-workers": 1,
+    "validation.every": 4,
+    "keep.best-by": "validation_recall_at_10",
 }
 OPTIONS = [f"--{name}={value}" for name, value in SETTINGS.items()]
 
@@ -42,6 +45,10 @@ def rows(out):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
+def steps_of(out):
+    return sum("step" in row for row in rows(out))
+
+
 def arguments(corpus, out, num_steps, *more):
     command = ["clover", "pretrain", "shapes", "--data.corpus", str(corpus), "--out", str(out), *OPTIONS]
     return ["-m", *command, "--training.num-steps", str(num_steps), *more]
@@ -50,7 +57,7 @@ def arguments(corpus, out, num_steps, *more):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shapes") / "corpus"
-    write_corpus(folder, ShapesConfig(num_videos=40, size=64))
+    write_corpus(folder, ShapesConfig(num_videos=70, size=64))
     for name in broken(folder):
         Path(name).write_bytes(b"no video")
     return folder
@@ -87,15 +94,15 @@ def test_asked_to_stop_all_save_and_one_goes_on(corpus, tmp_path):
         text=True,
     )
     start = time.monotonic()
-    while run.poll() is None and len(rows(out)) < 3:
-        assert time.monotonic() - start < 300, "it never took three steps"
+    while run.poll() is None and steps_of(out) < 5:
+        assert time.monotonic() - start < 300, "it never took five steps"
         time.sleep(0.05)
     run.send_signal(signal.SIGTERM)
     said = run.communicate(timeout=120)[1]
     assert "asked to stop; the state after" in said, said
     assert not (out / "checkpoint").exists()
-    num_done = len(rows(out))
-    assert 3 <= num_done < num_steps
+    num_done = steps_of(out)
+    assert 5 <= num_done < num_steps
     done = subprocess.run(
         [sys.executable, *arguments(corpus, out, num_steps, "--resume", "auto", "--parallel", "ddp")],
         env=environment(),
@@ -104,6 +111,10 @@ def test_asked_to_stop_all_save_and_one_goes_on(corpus, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert f"going on at step {num_done}" in done.stderr
-    assert [row["step"] for row in rows(out)] == list(range(num_steps))
+    assert [row["step"] for row in rows(out) if "step" in row] == list(range(num_steps))
+    notes = [row for row in rows(out) if "num_steps" in row]
+    assert [row["num_steps"] for row in notes] == [4, 8, 12]
+    best = max(notes, key=lambda row: row["validation_recall_at_10"])["num_steps"]
+    assert best_state(out / "pretraining" / "states", "validation_recall_at_10").name == f"step-{best:08d}"
     assert_listed(corpus, out)
     assert all(weight.isfinite().all() for weight in load_file(out / "checkpoint" / "model.safetensors").values())

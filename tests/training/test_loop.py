@@ -59,6 +59,7 @@ def toy_run(
         optimizer=optimizer,
         health=Health(health or HealthConfig()),
         keep=keep or KeepConfig(),
+        evaluated=tuple(name for task in occasional for name in task.figures),
     )
 
     def gradients(batch, step):
@@ -192,6 +193,27 @@ def test_the_last_and_the_best_states_are_kept(tmp_path):
     assert best_state(states, "toy").name == "step-00000006"
     with pytest.raises(ConfigError, match="a step logs toy, total"):
         toy_run(tmp_path / "other", values, keep=KeepConfig(best_by="accuracy"))
+
+
+def test_the_best_by_an_evaluation_is_kept_also_where_the_run_was_stopped_before_it(tmp_path):
+    """Every evaluated state is saved; the highest recall and the lowest of anything else is best."""
+    scores = {2: 10.0, 4: 30.0, 6: 20.0, 8: 30.0}
+
+    def ask(step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for name, best in (("some_recall", 4), ("some_rank", 2)):
+        task = Occasional(every=2, run=lambda done, name=name: {name: scores[done]}, figures=(name,))
+        settings = {"occasional": [task], "keep": KeepConfig(last=1, best_by=name)}
+        with pytest.raises(InterruptedRunError):
+            toy_run(tmp_path / name, [1.0] * 9, during=ask, **settings)
+        assert best_state(tmp_path / name / "states", name).name == "step-00000002"
+        toy_run(tmp_path / name, [1.0] * 9, resume=True, **settings)
+        states = tmp_path / name / "states"
+        assert best_state(states, name).name == f"step-{best:08d}"
+        assert {path.name for path in saved_states(states)} == {f"step-{best:08d}", "step-00000008"}
+        assert [row["num_steps"] for row in rows(tmp_path / name) if "num_steps" in row] == [2, 4, 6, 8]
 
 
 def test_a_damaged_state_is_passed_over(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""What cannot be read is listed once, as it is found, by one process for all; an interrupted run goes on with its list."""
+"""What cannot be read is listed once, as it is found, by one process for all, also over interruptions."""
 
 import json
 from dataclasses import dataclass

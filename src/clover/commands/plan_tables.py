@@ -156,7 +156,7 @@ def assumptions(setting: Setting) -> list[str]:
         f"Every text is {video.text_length} word pieces, padding included, with {video.num_masked_words} masked.",
         "Operations are those of matrix products; the backward pass takes two for each of the forward pass.",
         f"Rate: {share} of {rate:.3g} FLOP/s (--utilisation; {device.source}), operations done twice included. The "
-        f"objective runs in float32 at {share} of {device.wide_flops:.3g}, each device's samples against the whole batch.",
+        f"objective runs in float32 at {share} of {device.wide_flops:.3g}, each device's samples against all.",
         f"Activations: what PyTorch's autograd holds without torch.compile, {held}; within 7 % of the tensors counted "
         f"on a processor.",
         f"Memory: {100 * setting.memory_share:g} % of the device is used (--memory-share); the batch and the next lie "

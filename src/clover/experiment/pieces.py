@@ -191,6 +191,7 @@ class Stage(Generic[ItemT, BatchT]):
             seed=run.seed,
             health=Health(run.health),
             keep=run.keep,
+            evaluated=tuple(name for task in self.occasional for name in task.figures),
             processes=processes,
         )
         first_step = states.restore() if resume and processes.from_first(bool(saved_states(states.folder))) else 0

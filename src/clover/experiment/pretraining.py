@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
@@ -20,6 +21,7 @@ from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding
 from clover.experiment.pieces import Stage, states_folder
 from clover.experiment.sources import open_pretraining_data
+from clover.experiment.validation import FIGURES, Validation
 from clover.modeling.initialise import initialise, new_model
 from clover.modeling.model import CloverModel, PretrainingOutput
 from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms, word_terms
@@ -28,6 +30,7 @@ from clover.pipeline import Clover, CloverConfig
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
+from clover.training.loop import Occasional
 from clover.training.parallel import gathered
 from clover.training.records import RunRecord
 from clover.training.skipped import SkippedSamples
@@ -128,6 +131,7 @@ class Pretraining:
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
         self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
         self.network = new_model(self.config.model, seed=experiment.seed)
+        self._validation = self._open_validation()
         self._skipped = SkippedSamples(self.folder, self.skipped, current())
         self._record = RunRecord(
             self.folder,
@@ -136,6 +140,33 @@ class Pretraining:
             stages={name: stage.num_steps for name, stage in self.stages.items() if stage.num_steps},
             data=lambda: self._settings["data"],
         )
+
+    def _open_validation(self) -> Validation | None:
+        config, best_by = self.experiment.validation, self.experiment.keep.best_by
+        if best_by.startswith("validation_") and (not config.every or best_by not in FIGURES):
+            raise ConfigError(
+                f"keep.best_by is {best_by!r}; an evaluation (--validation.every) gives {', '.join(FIGURES)}"
+            )
+        if not config.every:
+            return None
+        found = Validation(config, corpus=self.experiment.data.corpus, seed=self.experiment.seed)
+        found.check(Clover(self.network, self.tokenizer, self.config))
+        return found
+
+    def _evaluate(self, num_done: int) -> dict[str, float]:
+        """Figures of the weights of now; the random state stays as it is."""
+        assert self._validation is not None
+        network, processes = self.network, current()
+        device = next(network.parameters()).device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            if self.experiment.parallel == "fsdp" and processes.count > 1:
+                network = gathered(network, new_model(self.config.model)).to(device)
+            figures = self._validation.figures(Clover(network, self.tokenizer, self.config), processes)
+        self.network.train()
+        if not self.quiet:
+            shown = "  ".join(f"{name} {value:.1f}" for name, value in figures.items())
+            print(f"after {num_done} steps: {shown}", file=sys.stderr, flush=True)
+        return figures
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -218,6 +249,12 @@ class Pretraining:
         if run.parallel == "fsdp" and current().count > 1:
             self.network = gathered(self.network, new_model(self.config.model, seed=run.seed)).eval()
 
+    def _occasional(self) -> tuple[Occasional, ...]:
+        if self._validation is None:
+            return ()
+        every = self.experiment.validation.every
+        return (Occasional(every=every, run=self._evaluate, figures=tuple(FIGURES)),)
+
     def _warm_start_video(self, resume: bool) -> None:
         """Teach the video encoder to name what training videos show, with a classifier that is thrown away.
 
@@ -281,6 +318,7 @@ class Pretraining:
             record=self._record,
             parallel=parallel,
             skipped=self._skipped,
+            occasional=self._occasional() if name == "pretraining" else (),
             quiet=self.quiet,
         )
         stage.run(resume=resume)

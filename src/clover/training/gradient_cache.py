@@ -135,8 +135,7 @@ def share_of_mean(mean: Tensor, num_samples: int, count: int) -> WeightedTerm:
 def _compare(
     local: Outputs, loss: SplitLoss[BatchT], step: int, sizes: Sequence[int], processes: Processes
 ) -> tuple[dict[str, WeightedTerm], dict[str, Tensor]]:
-    """What this process' rows add to the terms of the whole batch, without a graph, and the gradients of the whole sum
-    on these rows of the outputs."""
+    """What this process' rows add to the terms, without a graph, and the whole batch's gradients on these rows."""
     widths = [value.shape[1] for value in local.values()]
     if processes.count == 1:
         joined = [value.requires_grad_() for value in local.values()]

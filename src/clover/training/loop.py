@@ -27,6 +27,8 @@ class Occasional:
     """Number of steps between two times; 0 means never."""
     run: Callable[[int], Mapping[str, float] | None]
     """Called with the number of steps done; gives figures for the book, if any."""
+    figures: tuple[str, ...] = ()
+    """Names of the figures by which the best state may be chosen."""
 
     def run_if_due(self, num_done: int) -> Mapping[str, float] | None:
         """Do it when its time has come."""
@@ -69,8 +71,9 @@ class Training(Generic[BatchT]):
             for step, (batch, waiting_seconds) in enumerate(_timed(batches), start=first_step):
                 self._step(batch, step, waiting_seconds)
                 self._hear(batch, step, stop)
-                self._do_what_is_due(step + 1)  # before the state is saved: what is found out is then never older
-                if self.save_every and (step + 1) % self.save_every == 0:
+                # before the state is saved: what is found out is then never older
+                decides = self._do_what_is_due(step + 1)
+                if decides or (self.save_every and (step + 1) % self.save_every == 0):
                     self.states.save(step + 1)
 
     def _step(self, batch: BatchT, step: int, waiting_seconds: float) -> None:
@@ -91,13 +94,17 @@ class Training(Generic[BatchT]):
             self.logbook.note(step=step, problem=problem)
             self.health.answer(step, problem, names, self.logbook.path.parent, writes=self.processes.is_first)
 
-    def _do_what_is_due(self, num_done: int) -> None:
+    def _do_what_is_due(self, num_done: int) -> bool:
+        """Gives whether the best state is chosen by what was found out."""
+        decides = False
         for task in self.occasional:
             if figures := task.run_if_due(num_done):
                 self.logbook.note(num_steps=num_done, **figures)
+                decides |= self.states.judge(figures, num_done)
+        return decides
 
     def _hear(self, batch: BatchT, step: int, stop: StopRequest) -> None:
-        """What each process has to say after a step: samples that it could not read, and whether it was asked to stop."""
+        """What each process says after a step: samples that it could not read, and whether it was asked to stop."""
         new = self.skipped.new_of(batch) if self.skipped is not None else {}
         said = self.processes.each([stop.number, len(new)])
         if self.skipped is not None and any(num_new for _, num_new in said):
