@@ -75,9 +75,8 @@ def simulate(setting: Setting, around: Surroundings, *, seed: int = 0) -> Simula
         seed: Of the devices' speeds.
     """
     plan, generator = make_plan(setting), np.random.default_rng(seed)
-    workload = setting.workload
-    weights = {"video": workload.num_videos, "image": workload.num_images}
-    share = {name: count / sum(weights.values()) for name, count in weights.items()}
+    counts = setting.workload.samples(setting.batch_size)
+    share = {name: count / sum(counts.values()) for name, count in counts.items()}
     parts = dict.fromkeys(("compute", "slowest", "gather", "objective", "reduce"), 0.0)
     for name in ("video", "image"):
         for part, seconds in _step(setting, plan, around, name, generator).items():

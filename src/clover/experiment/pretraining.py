@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from clover.data.collators import LabelBatch, LabelCollator, PretrainingBatch, PretrainingCollator
-from clover.data.order import Order
+from clover.data.order import steps_of_epochs
 from clover.data.shapes.corpus import read_labels
 from clover.distributed import current
 from clover.errors import CheckpointError, ConfigError
@@ -192,10 +192,10 @@ class Pretraining:
                 f"{min(sizes)} samples do not fill a batch of {config.batch_size}; "
                 f"give more, or a smaller --{_STAGES[name].replace('_', '-')}.batch-size"
             )
-        order = Order(sizes, self.data.samples.weights, batch_size=config.batch_size, seed=self.experiment.seed)
         if not config.num_epochs:
             return config
-        num_steps = max(1, round(config.num_epochs * order.steps_per_epoch))
+        weights = self.data.samples.weights
+        num_steps = steps_of_epochs(config.num_epochs, sizes, weights, batch_size=config.batch_size)
         return replace(config, num_steps=min(num_steps, config.num_steps or num_steps))
 
     def run(self, *, resume: bool = False) -> Clover:
