@@ -27,6 +27,7 @@ __all__ = [
     "read_labels",
     "read_moments",
     "read_pairs",
+    "read_paragraphs",
     "read_questions",
     "write_corpus",
 ]
@@ -181,6 +182,20 @@ def read_pairs(folder: Path, split: str) -> list[Pair]:
                 )
             )
     return pairs
+
+
+def read_paragraphs(folder: Path, split: str) -> list[Pair]:
+    """One pair per video, its text the paragraph that tells all of it; errors as in `read_pairs`."""
+    return [
+        Pair(
+            video=row["video"],
+            text=_field(folder, split, "", number, row, "paragraph").strip(),
+            index=number,
+            video_id=row["video_id"],
+            text_id=f"{row['video_id']}#paragraph",
+        )
+        for number, row in _read_rows(folder, split, "")
+    ]
 
 
 def read_labels(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
