@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from clover.config import flat, from_plain, to_plain
 from clover.data.shapes.corpus import ShapesConfig
+from clover.data.shapes.presets import hard_corpus, warm_corpus
 from clover.errors import ConfigError, DataError
 from clover.files import write_text
 from clover.training.adapters import Part
@@ -38,10 +39,10 @@ class TuningConfig:
 class AblationConfig:
     """Everything that the results depend on but the systems and seeds."""
 
-    corpus: ShapesConfig = field(default_factory=lambda: ShapesConfig(num_videos=5000, seed=11))
+    corpus: ShapesConfig = field(default_factory=lambda: hard_corpus(5000, seed=11))
     """The corpus of the experiment."""
-    warm_corpus: ShapesConfig = field(default_factory=lambda: ShapesConfig(num_videos=3000, seed=12))
-    """Other videos, on which the encoders are warmed."""
+    warm_corpus: ShapesConfig = field(default_factory=lambda: warm_corpus(3000, seed=11))
+    """Other videos with the same pairs held out, on which the encoders are warmed."""
     warm_seed: int = 1000
     """Seed of the warm encoders, which all runs share."""
     warm_video_steps: int = 700
@@ -62,8 +63,11 @@ class AblationConfig:
     """What is evaluated; settings are chosen on the validation split."""
 
     def __post_init__(self) -> None:
-        if self.corpus.seed == self.warm_corpus.seed:
-            raise ConfigError(f"both corpora have seed {self.corpus.seed}; the encoders are warmed on other videos")
+        first, last = sorted((self.corpus, self.warm_corpus), key=lambda each: each.first_video)
+        if first.seed != last.seed:
+            raise ConfigError(f"the corpora have seeds {first.seed} and {last.seed}: other pairs would be held out")
+        if first.first_video + first.num_videos > last.first_video:
+            raise ConfigError("the two corpora share videos; give --warm-corpus.first-video beyond the other's")
 
 
 def quick() -> AblationConfig:

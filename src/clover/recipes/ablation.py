@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from clover.data.masking import TextMaskingConfig
 from clover.experiment.configs import PretrainingExperiment, StageConfig
@@ -155,3 +156,60 @@ def compute_factor(system: System) -> float:
     if not system.has_compute_of:
         return 1.0
     return step_flops(SYSTEMS[system.has_compute_of].recipe()) / step_flops(system.recipe())
+
+
+Change = Callable[[PretrainingExperiment], PretrainingExperiment]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One setting of Clover, and what else it could have been."""
+
+    title: str
+    """In tables and plots."""
+    own: str
+    """Clover's own value."""
+    values: dict[str, Change]
+    """The others, and how an experiment gets each."""
+
+
+def _in_objective(field: str, *values: float) -> dict[str, Change]:
+    def change(value: Any) -> Change:
+        return lambda run: replace(run, objective=replace(run.objective, **{field: value}))
+
+    return {f"{value:.4g}": change(value) for value in values}
+
+
+def _in_text_masking(*ratios: float) -> dict[str, Change]:
+    def change(ratio: float) -> Change:
+        return lambda run: replace(run, text_masking=replace(run.text_masking, ratio=ratio))
+
+    return {f"{ratio:g}": change(ratio) for ratio in ratios}
+
+
+def _in_video_masking(*ratios: float) -> dict[str, Change]:
+    def change(ratio: float) -> Change:
+        return lambda run: replace(run, video_masking=replace(run.video_masking, ratio=ratio))
+
+    return {f"{ratio:g}": change(ratio) for ratio in ratios}
+
+
+SWEEPS: dict[str, Sweep] = {
+    "temperature": Sweep(title="temperature τ", own="0.05", values=_in_objective("temperature", 0.02, 0.1, 0.2)),
+    "margin": Sweep(title="margin λ of the ranking", own="5", values=_in_objective("ranking_margin", 1.0, 2.5, 10.0)),
+    "gamma": Sweep(title="γ of the focal loss", own="2", values=_in_objective("focal_gamma", 0.0, 1.0, 4.0)),
+    "text-ratio": Sweep(title="share of words masked", own="0.3", values=_in_text_masking(0.15, 0.4, 0.5)),
+    "video-ratio": Sweep(title="share of cells masked", own="0.2", values=_in_video_masking(0.1, 0.3, 0.5)),
+    "towards-anchor": Sweep(
+        title="weight of Eq. 3", own="0.3333", values=_in_objective("towards_anchor_weight", 0.0, 1.0)
+    ),
+    "world-size": Sweep(
+        title="processes of the published run", own="1", values=_in_objective("published_num_processes", 4, 8)
+    ),
+    "ranking-ramp": Sweep(
+        title="ranking weight rises from half of the run on",
+        own="no",
+        values={"yes": lambda run: replace(run, ranking_ramp=(0.5, 1.0))},
+    ),
+}
+"""Sensitivity of Clover, one setting at a time."""
