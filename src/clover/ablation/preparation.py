@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from clover.ablation.folders import AblationFolder
+from clover.ablation.measures import EvaluationData
 from clover.ablation.settings import AblationConfig
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.pretraining import Pretraining
+from clover.experiment.sources import open_pretraining_data
 from clover.pipeline import Clover
 from clover.recipes.pretrain import shapes
 from clover.training.checkpoint import forget_states
@@ -41,19 +43,24 @@ def warm_experiment(folder: AblationFolder, config: AblationConfig, compute: Com
 
 
 def prepare(folder: AblationFolder, config: AblationConfig, compute: ComputeConfig, *, say: Say, quiet: bool) -> None:
-    """Write both corpora and warm the encoders; what is there already is kept.
+    """Write both corpora, warm the encoders, and decode and tag for all runs; what is there already is kept.
 
     Raises:
         CloverError: the folder cannot be written, or the device is not there.
     """
     _write(folder.corpus, config.corpus, "corpus", say, quiet)
-    if is_prepared(folder):
-        return
-    _write(folder.warm_corpus, config.warm_corpus, "corpus of the warm start", say, quiet)
-    say("warming the encoders")
-    resumed(lambda: Pretraining(warm_experiment(folder, config, compute), folder.warm, quiet=quiet))
-    for stage in _STAGES:
-        forget_states(folder.warm / stage / "states")
+    if not is_prepared(folder):
+        _write(folder.warm_corpus, config.warm_corpus, "corpus of the warm start", say, quiet)
+        say("warming the encoders")
+        resumed(lambda: Pretraining(warm_experiment(folder, config, compute), folder.warm, quiet=quiet))
+        for stage in _STAGES:
+            forget_states(folder.warm / stage / "states")
+    say("decoding and tagging what all runs share")
+    recipe = shapes()
+    words = replace(recipe.data, corpus=str(folder.corpus), tokenizer=str(folder.warm_checkpoint))
+    open_pretraining_data(words, recipe.inputs, folder.warm, quiet=quiet)
+    clover = Clover.from_pretrained(folder.warm_checkpoint)
+    EvaluationData.open(folder.corpus, config.corpus, config.evaluated_split, clover, folder.warm)
 
 
 def is_prepared(folder: AblationFolder) -> bool:

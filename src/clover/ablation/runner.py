@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,8 +16,10 @@ import torch
 from clover.ablation.folders import AblationFolder
 from clover.ablation.jobs import Doing, Job
 from clover.ablation.settings import AblationConfig
+from clover.allocator import keep_freed_memory
 from clover.errors import ConfigError, TrainingError
 from clover.training.compute import ComputeConfig
+from clover.training.interruption import InterruptedRunError
 from clover.training.records import num_cpus
 
 Say = Callable[[str], None]
@@ -88,10 +91,11 @@ def _done(works: Sequence[Doing], num_processes: int) -> Iterator[Job]:
     threads = max(1, num_cpus() // num_processes)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_begin, initargs=(threads,)) as pool:
-        waiting = {pool.submit(work.run): work.job for work in works}
+        waiting = {pool.submit(_do, work): work.job for work in works}
         try:
             for future in as_completed(waiting):
-                future.result()
+                if stopped := future.result():
+                    raise InterruptedRunError(*stopped)
                 yield waiting[future]
         except BrokenProcessPool as error:
             raise TrainingError(
@@ -103,8 +107,27 @@ def _done(works: Sequence[Doing], num_processes: int) -> Iterator[Job]:
 
 
 def _begin(threads: int) -> None:
+    """In each process, before its first run."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(threads)
+    keep_freed_memory()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A run whose command was killed must not go on in the background; its states are on the disk."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def _do(work: Doing) -> tuple[str, int] | None:
+    """Do a run; its message and the signal's number where it was asked to stop (that error cannot be sent)."""
+    try:
+        work.run()
+    except InterruptedRunError as error:
+        return str(error), error.exit_status - 128
+    return None
 
 
 class _Clock:

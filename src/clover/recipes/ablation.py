@@ -173,7 +173,7 @@ class Sweep:
     """The others, and how an experiment gets each."""
 
 
-def _in_objective(field: str, *values: float) -> dict[str, Change]:
+def _in_objective(field: str, *values: int | float) -> dict[str, Change]:
     def change(value: Any) -> Change:
         return lambda run: replace(run, objective=replace(run.objective, **{field: value}))
 
