@@ -79,9 +79,7 @@ def similarity_histograms(systems: Mapping[str, tuple[np.ndarray, np.ndarray]]) 
     pyplot = _pyplot()
     columns = min(3, len(systems))
     lines = -(-len(systems) // columns)
-    figure, axes = pyplot.subplots(
-        lines, columns, figsize=(2.9 * columns, 1.8 * lines), squeeze=False, sharex=True, sharey=True
-    )
+    figure, axes = pyplot.subplots(lines, columns, figsize=(2.9 * columns, 1.8 * lines), squeeze=False, sharey=True)
     bins = np.linspace(-0.6, 1.0, 65)
     for axis, (title, (positive, negative)) in zip(axes.flat, systems.items(), strict=False):
         axis.hist(negative, bins, density=True, color="#c9d6cf", label="other videos")
