@@ -121,12 +121,12 @@ class RunConfig:
 def deciding(settings: Any) -> Any:
     """A run's config as plain values, less what may differ when it is resumed.
 
-    The number format stays; how a batch is cut goes, at any depth.
+    The number format stays; how a batch is cut goes, at any depth, and so does what pre-training is evaluated on.
     """
     plain = to_plain(settings)
     if not isinstance(plain, dict):
         return plain
-    mine = {each.name for each in fields(RunConfig)} - {"seed"}
+    mine = {each.name for each in fields(RunConfig)} - {"seed"} | {"validation"}
     kept = {name: value for name, value in plain.items() if name not in mine}
     if "compute" in plain:
         kept["precision"] = plain["compute"]["precision"]
@@ -137,6 +137,27 @@ def _whole_batches(plain: Any) -> Any:
     if not isinstance(plain, dict):
         return plain
     return {name: _whole_batches(value) for name, value in plain.items() if name != "micro_batch_size"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """Zero-shot retrieval while pre-training goes on; the weights are the same with and without."""
+
+    every: int = 0
+    """Steps of pre-training between two evaluations; 0 evaluates never."""
+    source: str = ""
+    """Captioned videos: WebVid's caption file of validation (results_2M_val.csv), shards, or a generated corpus (its
+    split validation); empty takes the generated corpus that is trained on."""
+    media: str = ""
+    """Folder of the videos of a caption file; empty takes the file's own."""
+    num_videos: int = 500
+    """Most videos, drawn by the seed; the first text of each looks for it among all."""
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.num_videos < 2:
+            raise ConfigError(
+                f"validation every {self.every} steps on {self.num_videos} videos: give 0 or more and 2 or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +188,8 @@ class PretrainingExperiment(RunConfig):
     """Checkpoint folder whose tokenizer and weights the run starts from; empty starts from fresh weights."""
     init_parts: tuple[Part, ...] = PARTS
     """Parts that are taken from it; the others begin with fresh weights, drawn by the seed."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """What is evaluated meanwhile."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ranking_ramp[0] <= self.ranking_ramp[1]:

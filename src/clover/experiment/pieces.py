@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -39,6 +39,7 @@ from clover.training.loop import Occasional, Training
 from clover.training.optimizer import Optimizer
 from clover.training.parallel import caller_for
 from clover.training.records import RunRecord, checksums, data_fingerprint
+from clover.training.skipped import SkippedSamples
 from clover.types import Parallel
 
 ItemT = TypeVar("ItemT")
@@ -158,8 +159,8 @@ class Stage(Generic[ItemT, BatchT]):
     """Of the run; is told where the stage begins or goes on."""
     parallel: Parallel = "ddp"
     """How several processes hold the module."""
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Gets the samples that could not be read, and why."""
+    skipped: SkippedSamples | None = None
+    """Lists the samples that could not be read, and why."""
     quiet: bool = False
     """Show nothing."""
 
@@ -175,7 +176,6 @@ class Stage(Generic[ItemT, BatchT]):
             rank=processes.rank,
             num_ranks=processes.count,
             num_workers=run.num_workers,
-            skipped=self.skipped,
         )
         compute = Compute(run.compute)
         module = compute.prepare(self.module)
@@ -191,6 +191,7 @@ class Stage(Generic[ItemT, BatchT]):
             seed=run.seed,
             health=Health(run.health),
             keep=run.keep,
+            evaluated=tuple(name for task in self.occasional for name in task.figures),
             processes=processes,
         )
         first_step = states.restore() if resume and processes.from_first(bool(saved_states(states.folder))) else 0
@@ -213,6 +214,8 @@ class Stage(Generic[ItemT, BatchT]):
                 save_every=run.save_every,
                 occasional=self.occasional,
                 processes=processes,
+                skipped=self.skipped,
+                stage=self.folder.name,
             )
             batches = map(self._ready_to_be_cut, loader.batches(first_step, config.num_steps))
             training.run(compute.on_device(batches), first_step=first_step)

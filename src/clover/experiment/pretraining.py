@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from clover.data.collators import LabelBatch, LabelCollator, PretrainingBatch, PretrainingCollator
-from clover.data.order import Order
+from clover.data.order import steps_of_epochs
 from clover.data.shapes.corpus import read_labels
 from clover.distributed import current
 from clover.errors import CheckpointError, ConfigError
@@ -21,6 +22,7 @@ from clover.experiment.configs import PretrainingExperiment, RunConfig, StageCon
 from clover.experiment.pieces import Stage, states_folder
 from clover.experiment.sources import open_pretraining_data
 from clover.experiment.starting import Start
+from clover.experiment.validation import FIGURES, Validation
 from clover.modeling.initialise import initialise, new_model
 from clover.modeling.model import CloverModel, PretrainingOutput
 from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms, word_terms
@@ -29,8 +31,10 @@ from clover.pipeline import Clover, CloverConfig
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
+from clover.training.loop import Occasional
 from clover.training.parallel import gathered
 from clover.training.records import RunRecord
+from clover.training.skipped import SkippedSamples
 from clover.types import IGNORED, Parallel
 
 
@@ -101,7 +105,9 @@ def pretraining_loss(
     return SplitLoss(
         outputs=outputs,
         compared=objective.compared,
-        compare=lambda found, step: embedding_terms(found, objective, ranking_scale=ranking_scale(step)),
+        compare=lambda found, step, rows: embedding_terms(
+            found, objective, ranking_scale=ranking_scale(step), rows=rows
+        ),
         add_up=masked_words(objective),
         count=num_masked,
     )
@@ -136,6 +142,8 @@ class Pretraining:
         self.network = new_model(self.config.model, seed=experiment.seed)
         self.init_weights = start.put_into(self.network, quiet=quiet) if start else {}
         self._init_fingerprint = start.fingerprint if start else ""
+        self._validation = self._open_validation()
+        self._skipped = SkippedSamples(self.folder, self.skipped, current())
         self._record = RunRecord(
             self.folder,
             title="pre-training",
@@ -144,6 +152,33 @@ class Pretraining:
             data=lambda: self._settings["data"],
             starting_checkpoint=self._init_fingerprint,
         )
+
+    def _open_validation(self) -> Validation | None:
+        config, best_by = self.experiment.validation, self.experiment.keep.best_by
+        if best_by.startswith("validation_") and (not config.every or best_by not in FIGURES):
+            raise ConfigError(
+                f"keep.best_by is {best_by!r}; an evaluation (--validation.every) gives {', '.join(FIGURES)}"
+            )
+        if not config.every:
+            return None
+        found = Validation(config, corpus=self.experiment.data.corpus, seed=self.experiment.seed)
+        found.check(Clover(self.network, self.tokenizer, self.config))
+        return found
+
+    def _evaluate(self, num_done: int) -> dict[str, float]:
+        """Figures of the weights of now; the random state stays as it is."""
+        assert self._validation is not None
+        network, processes = self.network, current()
+        device = next(network.parameters()).device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            if self.experiment.parallel == "fsdp" and processes.count > 1:
+                network = gathered(network, new_model(self.config.model)).to(device)
+            figures = self._validation.figures(Clover(network, self.tokenizer, self.config), processes)
+        self.network.train()
+        if not self.quiet:
+            shown = "  ".join(f"{name} {value:.1f}" for name, value in figures.items())
+            print(f"after {num_done} steps: {shown}", file=sys.stderr, flush=True)
+        return figures
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -170,10 +205,10 @@ class Pretraining:
                 f"{min(sizes)} samples do not fill a batch of {config.batch_size}; "
                 f"give more, or a smaller --{_STAGES[name].replace('_', '-')}.batch-size"
             )
-        order = Order(sizes, self.data.samples.weights, batch_size=config.batch_size, seed=self.experiment.seed)
         if not config.num_epochs:
             return config
-        num_steps = max(1, round(config.num_epochs * order.steps_per_epoch))
+        weights = self.data.samples.weights
+        num_steps = steps_of_epochs(config.num_epochs, sizes, weights, batch_size=config.batch_size)
         return replace(config, num_steps=min(num_steps, config.num_steps or num_steps))
 
     def run(self, *, resume: bool = False) -> Clover:
@@ -193,10 +228,9 @@ class Pretraining:
                 for folder in folders:
                     forget_states(folder)
         self._record.begin(resume=resume)
+        self._skipped.begin(resume=resume)
         for run in stages:
             run(resume)
-        for found in current().told(self.skipped):
-            self.skipped.update(found)
         clover = Clover(self.network, self.tokenizer, self.config)
         with current().first_alone():
             if current().is_first:
@@ -229,6 +263,12 @@ class Pretraining:
         self._stage("pretraining", "pre-training", stage, self.network, collator, loss, resume, run.parallel)
         if run.parallel == "fsdp" and current().count > 1:
             self.network = gathered(self.network, new_model(self.config.model, seed=run.seed)).eval()
+
+    def _occasional(self) -> tuple[Occasional, ...]:
+        if self._validation is None:
+            return ()
+        every = self.experiment.validation.every
+        return (Occasional(every=every, run=self._evaluate, figures=tuple(FIGURES)),)
 
     def _warm_start_video(self, resume: bool) -> None:
         """Teach the video encoder to name what training videos show, with a classifier that is thrown away.
@@ -292,7 +332,8 @@ class Pretraining:
             loss=loss,
             record=self._record,
             parallel=parallel,
-            skipped=self.skipped,
+            skipped=self._skipped,
+            occasional=self._occasional() if name == "pretraining" else (),
             quiet=self.quiet,
         )
         stage.run(resume=resume)
