@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 from starlette.requests import Request
 
 from clover.pipeline import Clover
 from clover.search.index import Index
 from clover.serving.answering import Answerer, AskTask, SearchTask
+from clover.serving.media import Clips, ClipTask, Thumbnails, ThumbnailTask
 from clover.serving.metrics import Metrics
 from clover.serving.queueing import WorkQueue
 from clover.serving.sessions import Sessions
@@ -35,21 +37,44 @@ class Service:
             batch_size=_TEXTS_TOGETHER,
             on_batch=lambda _, seconds: self.metrics.batch_seconds.labels("model").observe(seconds),
         )
+        self.thumbnails = Thumbnails(config.thumbnail_bytes)
+        self.pictures: WorkQueue[ThumbnailTask] = WorkQueue(
+            self.thumbnails,
+            name="pictures",
+            max_waiting=config.max_waiting_media,
+            num_threads=2,
+            on_batch=lambda _, seconds: self.metrics.batch_seconds.labels("pictures").observe(seconds),
+        )
+        self._cutter = Clips(config.clip_bytes)
+        self.clips: WorkQueue[ClipTask] = WorkQueue(
+            self._cutter,
+            name="clips",
+            max_waiting=config.max_waiting,
+            on_batch=lambda _, seconds: self.metrics.batch_seconds.labels("clips").observe(seconds),
+        )
         self._watch()
+
+    @property
+    def _parts(self) -> tuple[WorkQueue[Any] | Shelf, ...]:
+        return (self.model, self.pictures, self.clips, self.shelf)
 
     def start(self) -> None:
         """Begin to work."""
-        self.model.start()
-        self.shelf.start()
+        for part in self._parts:
+            part.start()
 
     def stop(self) -> None:
         """End all threads; what waits is refused."""
-        self.shelf.stop()
-        self.model.stop()
+        for part in reversed(self._parts):
+            part.stop()
+        self._cutter.stop()
 
     def _watch(self) -> None:
         watch = self.metrics.watch
         watch("clover_waiting_for_model", "Searches and questions that wait", lambda: len(self.model))
+        watch("clover_waiting_pictures", "Thumbnails that wait to be made", lambda: len(self.pictures))
+        watch("clover_waiting_clips", "Clips that wait to be cut", lambda: len(self.clips))
+        watch("clover_thumbnail_bytes", "Thumbnails that are kept", lambda: self.thumbnails.num_bytes)
         watch("clover_library_moments", "Moments of the library", lambda: len(self.shelf.opened.index))
         watch("clover_library_videos", "Videos of the library", lambda: len(self.shelf.opened.records))
 
