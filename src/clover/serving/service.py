@@ -16,6 +16,7 @@ from clover.serving.queueing import WorkQueue
 from clover.serving.sessions import Sessions
 from clover.serving.settings import ServingConfig
 from clover.serving.shelf import Shelf
+from clover.serving.uploads import Uploads
 
 _TEXTS_TOGETHER = 32
 
@@ -25,10 +26,11 @@ class Service:
 
     def __init__(self, index: Index, clover: Clover, config: ServingConfig) -> None:
         self.config, self.clover = config, clover
+        folder = None if config.uploads is None else config.uploads.resolve()
         self.version = version("clover-vl")
         self.metrics = Metrics()
         self.sessions = Sessions(config.token)
-        self.shelf = Shelf(index, clover, uploads=config.uploads, watch_seconds=config.watch_seconds)
+        self.shelf = Shelf(index, clover, uploads=folder, watch_seconds=config.watch_seconds)
         answerer = Answerer(clover, token_bytes=config.token_bytes, on_texts=self.metrics.texts.observe)
         self.model: WorkQueue[SearchTask | AskTask] = WorkQueue(
             answerer,
@@ -52,11 +54,23 @@ class Service:
             max_waiting=config.max_waiting,
             on_batch=lambda _, seconds: self.metrics.batch_seconds.labels("clips").observe(seconds),
         )
+        self.uploads = (
+            None
+            if folder is None
+            else Uploads(
+                folder,
+                self.shelf,
+                clover,
+                max_bytes=config.max_upload_bytes,
+                on_end=lambda state: self.metrics.uploads.labels(state).inc(),
+            )
+        )
         self._watch()
 
     @property
-    def _parts(self) -> tuple[WorkQueue[Any] | Shelf, ...]:
-        return (self.model, self.pictures, self.clips, self.shelf)
+    def _parts(self) -> tuple[WorkQueue[Any] | Shelf | Uploads, ...]:
+        parts = (self.model, self.pictures, self.clips, self.shelf)
+        return parts if self.uploads is None else (*parts, self.uploads)
 
     def start(self) -> None:
         """Begin to work."""
