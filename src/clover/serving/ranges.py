@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import AsyncIterator
 from email.utils import formatdate
-from typing import BinaryIO
+from io import BufferedReader
 from urllib.parse import quote
 
 from anyio.to_thread import run_sync
@@ -21,7 +21,7 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 class _FileResponse(StreamingResponse):
     """Closes its file, however it ends."""
 
-    def __init__(self, file: BinaryIO, start: int, length: int, status: int, headers: dict[str, str]) -> None:
+    def __init__(self, file: BufferedReader, start: int, length: int, status: int, headers: dict[str, str]) -> None:
         super().__init__(_parts(file, start, length), status, headers)
         self._file = file
 
@@ -32,7 +32,7 @@ class _FileResponse(StreamingResponse):
             self._file.close()
 
 
-def file_response(request: Request, file: BinaryIO, *, media_type: str, etag: str, name: str) -> Response:
+def file_response(request: Request, file: BufferedReader, *, media_type: str, etag: str, name: str) -> Response:
     """Answer with a file, the part of it that was asked for, or nothing where the client has it already.
 
     Args:
@@ -100,7 +100,7 @@ def wanted_span(asked: str, size: int) -> tuple[int, int] | None:
     return int(first), min(size, int(last) + 1) if last else size
 
 
-async def _parts(file: BinaryIO, start: int, length: int) -> AsyncIterator[bytes]:
+async def _parts(file: BufferedReader, start: int, length: int) -> AsyncIterator[bytes]:
     await run_sync(file.seek, start)
     while length > 0:
         part = await run_sync(file.read, min(_PART_BYTES, length))
