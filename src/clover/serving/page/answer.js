@@ -15,11 +15,12 @@ function bars(answers) {
 /** What is shown above the evidence. */
 export function answerPanel({ answers, unknown, method }) {
   const isKnown = unknown === null;
-  const parts = [element("p", { class: isKnown ? "verdict" : "verdict unknown", dir: "auto", text: isKnown ? answers[0].answer : "I don’t know" })];
-  if (!isKnown) parts.push(element("p", { class: "why", text: `${unknown[0].toUpperCase()}${unknown.slice(1)}.` }));
-  if (answers.length) parts.push(element("div", {}, isKnown ? null : element("p", { class: "soft", text: "Had it to guess:" }), bars(answers)));
-  parts.push(element("p", { class: "soft method", text: `By the ${method}, from the moments below.` }));
-  return parts;
+  const verdict = element("div", {},
+    element("p", { class: isKnown ? "verdict" : "verdict unknown", dir: "auto", text: isKnown ? answers[0].answer : "I don’t know" }),
+    isKnown ? null : element("p", { text: `${unknown[0].toUpperCase()}${unknown.slice(1)}.` }),
+    answers.length ? element("p", { class: "soft method", text: `By the ${method}, from the moments below.` }) : null);
+  const guesses = element("div", {}, isKnown ? null : element("p", { class: "soft", text: "Had it to guess:" }), bars(answers));
+  return answers.length ? [verdict, guesses] : [verdict];
 }
 
 /** What one moment says, and how much it counts. */

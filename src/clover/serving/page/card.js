@@ -12,6 +12,9 @@ const SILENT_SECONDS = 8; // of a video in the library's list
 export const pictureAt = (video, seconds, width = PICTURE_WIDTH) =>
   `${video.thumbnail_url}?at_seconds=${seconds.toFixed(2)}&width=${width}`;
 
+/** Whether it is a still image. */
+export const isStill = (video) => video.media_type.startsWith("image/");
+
 /** A preview: a picture, and above it the moving span as soon as it is played. */
 class Preview {
   #found;
@@ -45,7 +48,7 @@ class Preview {
   }
 
   play() {
-    if (this.#isBroken) return;
+    if (this.#isBroken || isStill(this.#found.video)) return;
     if (this.#player === null || this.#player.element.paused) this.#made.play();
   }
 
@@ -54,7 +57,7 @@ class Preview {
   }
 
   playFrom(seconds, start, end) {
-    if (!this.#isBroken) this.#made.playFrom(seconds, start, end);
+    if (!this.#isBroken && !isStill(this.#found.video)) this.#made.playFrom(seconds, start, end);
   }
 }
 

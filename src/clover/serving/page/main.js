@@ -68,6 +68,7 @@ async function learn() {
   byId("facts").textContent = `${known.name} · ${count(known.num_videos, "video", "videos")} · ${count(known.num_moments, "moment", "moments")}`;
   byId("box").maxLength = known.max_query_characters || -1;
   document.querySelector("nav [data-view=ask]").hidden = !known.can_ask;
+  byId("choices-hint").textContent = `separated by commas; ${known.ask_needs_choices ? "at least two" : "may stay empty"}`;
   fillFilters(known);
   showState(state);
   prepareUploads(known, learnAnew);
@@ -157,6 +158,7 @@ async function answer(signal) {
     min_confidence: Number(state.sure), video: state.video || null, filters: filtersOf(state),
   } });
   clear();
+  note(...reply.notes);
   byId("answer").replaceChildren(...answerPanel(reply));
   byId("answer").hidden = false;
   say(`${reply.unknown === null ? `Answer: ${reply.answers[0].answer}` : "I don’t know"}. ${count(reply.evidence.length, "moment", "moments")} looked at.`);

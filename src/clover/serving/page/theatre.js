@@ -1,10 +1,12 @@
 // A video opened large: native controls, the found span in a loop, its scores, and what can be done with it.
+import { isStill, pictureAt } from "./card.js";
 import { button, byId, element } from "./dom.js";
 import { SpanPlayer } from "./player.js";
 import { holdPreviews } from "./previews.js";
 import { timelineOf } from "./timeline.js";
 import { certainty, clock, meaning, percent, span } from "./words.js";
 
+const LARGE_WIDTH = 1280;
 const MOST_ROWS = 400;
 const CANNOT_PLAY = "This video cannot be played: its file is gone, has changed, or is of a kind that browsers do not play.";
 
@@ -31,7 +33,7 @@ function facts(found) {
 export function openTheatre(found, scale, { ask = null } = {}) {
   const dialog = byId("theatre");
   let timeline = null;
-  const player = new SpanPlayer(found, { controls: true, whenMoved: (seconds) => timeline?.show(seconds) });
+  const player = new SpanPlayer(found, { class: "screen", controls: true, whenMoved: (seconds) => timeline?.show(seconds) });
   if (found.timeline.length) {
     timeline = timelineOf(found, scale, (seconds, window) => {
       const isFound = seconds >= found.start_seconds && seconds < found.end_seconds;
@@ -39,6 +41,9 @@ export function openTheatre(found, scale, { ask = null } = {}) {
       player.playFrom(seconds, part.start_seconds, part.end_seconds);
     });
   }
+  const large = isStill(found.video)
+    ? element("img", { class: "screen", src: pictureAt(found.video, 0, LARGE_WIDTH), alt: found.video.name, tabindex: "-1" })
+    : player.element;
   const clip = `/api/videos/${encodeURIComponent(found.video.id)}/clip?start_seconds=${found.start_seconds}&end_seconds=${found.end_seconds}`;
   const tools = element("p", { class: "tools" },
     found.timeline.length
@@ -50,7 +55,7 @@ export function openTheatre(found, scale, { ask = null } = {}) {
     element("div", { class: "theatre-top" },
       element("h2", { id: "theatre-name", dir: "auto", text: found.video.name }),
       button("Close", () => dialog.close(), { class: "plain" })),
-    player.element, ...(timeline ? [timeline.element] : []), facts(found), tools,
+    large, ...(timeline ? [timeline.element] : []), facts(found), tools,
     ...(timeline ? [scoreTable(found)] : []));
   player.element.addEventListener("broken", () => {
     player.element.replaceWith(element("p", { class: "problem", role: "alert", text: CANNOT_PLAY }));
@@ -62,8 +67,8 @@ export function openTheatre(found, scale, { ask = null } = {}) {
     holdPreviews(false);
   }, { once: true });
   dialog.showModal();
-  player.element.focus();
-  player.play();
+  large.focus();
+  if (large === player.element) player.play();
 }
 
 // a click beside the video closes it

@@ -25,11 +25,17 @@ export function describe(result) {
     `${clock(worst.start_seconds)}. Found: ${clock(result.start_seconds)} to ${clock(result.end_seconds)}.`;
 }
 
-/** Windows side by side: each from its start to the start of the next, the last to its end. */
-const sideBySide = (timeline) => timeline.map((window, place) => ({
-  ...window,
-  shown_until: place + 1 < timeline.length ? timeline[place + 1].start_seconds : window.end_seconds,
-}));
+const middle = (window) => (window.start_seconds + window.end_seconds) / 2;
+
+/** Windows overlap; side by side, each is shown around its middle, up to half the way to that of the next. */
+const sideBySide = (timeline) => timeline.map((window, place) => {
+  const [before, after] = [timeline[place - 1], timeline[place + 1]];
+  return {
+    ...window,
+    from: before ? (middle(before) + middle(window)) / 2 : window.start_seconds,
+    to: after ? (middle(window) + middle(after)) / 2 : window.end_seconds,
+  };
+});
 
 function drawing(result, windows, scale, seconds) {
   const svg = shape("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", "aria-hidden": "true" });
@@ -41,10 +47,10 @@ function drawing(result, windows, scale, seconds) {
   }));
   for (const window of windows) {
     const height = LOWEST_BAR + (HIGH - LOWEST_BAR) * Math.max(0, (window.score - scale.least) / range);
-    const isFound = window.start_seconds >= result.start_seconds - 1e-3 && window.end_seconds <= result.end_seconds + 1e-3;
-    const width = place(window.shown_until - window.start_seconds);
+    const isFound = middle(window) >= result.start_seconds && middle(window) <= result.end_seconds;
+    const width = place(window.to - window.from);
     svg.append(shape("rect", {
-      class: isFound ? "bar in" : "bar", x: place(window.start_seconds), y: HIGH - height, height,
+      class: isFound ? "bar in" : "bar", x: place(window.from), y: HIGH - height, height,
       width: width > 8 ? width - 3 : width,
     }));
   }
@@ -59,7 +65,7 @@ function drawing(result, windows, scale, seconds) {
 export function timelineOf(result, scale, whenSought) {
   const seconds = lengthOf(result);
   const windows = sideBySide(result.timeline);
-  const at = (time) => windows.findLast((window) => window.start_seconds <= time + 1e-6) ?? windows[0];
+  const at = (time) => windows.find((window) => time < window.to) ?? windows.at(-1);
   const mark = element("span", { class: "mark", hidden: true });
   const said = element("span", { class: "said" });
   const track = element("div", {
@@ -68,6 +74,7 @@ export function timelineOf(result, scale, whenSought) {
   }, drawing(result, windows, scale, seconds), mark);
 
   let now = result.start_seconds;
+  let place = windows.indexOf(at((result.start_seconds + result.end_seconds) / 2));
   const say = (time) => {
     const window = at(time);
     track.setAttribute("aria-valuenow", time.toFixed(1));
@@ -76,6 +83,7 @@ export function timelineOf(result, scale, whenSought) {
   };
   const seek = (time) => {
     now = Math.min(Math.max(0, time), Math.max(0, seconds - 0.05));
+    place = windows.indexOf(at(now));
     say(now);
     whenSought(now, at(now));
   };
@@ -91,12 +99,12 @@ export function timelineOf(result, scale, whenSought) {
   });
   track.addEventListener("blur", () => { said.textContent = ""; });
   track.addEventListener("keydown", (event) => {
-    const place = windows.indexOf(at(now));
     const next = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: windows.length - 1, Enter: place }[event.key];
     if (next === undefined) return;
+    place = Math.min(windows.length - 1, Math.max(0, next));
     event.preventDefault();
     event.stopPropagation(); // the arrows go through the windows here, not through the results
-    seek(windows[Math.min(windows.length - 1, Math.max(0, next))].start_seconds);
+    seek(middle(windows[place]));
   });
   say(now);
   said.textContent = "";
