@@ -15,7 +15,7 @@ from clover.pipeline import Clover
 from clover.search.index import Index
 from clover.serving.guard import Guard
 from clover.serving.problems import add_handlers
-from clover.serving.routes import about, finding, videos
+from clover.serving.routes import about, finding, sending, videos
 from clover.serving.service import Service
 from clover.serving.settings import ServingConfig
 
@@ -53,7 +53,7 @@ def create_app(index: Index, clover: Clover, config: ServingConfig) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.service = service
-    for routes in (about, finding, videos):
+    for routes in (about, finding, sending, videos):
         app.include_router(routes.router)
     add_handlers(app)
     _add_page(app)
