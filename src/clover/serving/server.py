@@ -80,6 +80,8 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: it is taken, not allowed, or there is no such address.
     """
+    if not 0 <= port < 2**16:
+        raise ConfigError(f"port {port} is none; choose one up to {2**16 - 1} with --port, or 0 for a free one")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, _, _, address = found[0]
@@ -91,9 +93,9 @@ def bind(host: str, port: int) -> socket.socket:
         except BaseException:
             listening.close()
             raise
-    except (OSError, OverflowError) as error:
-        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
+    except OSError as error:
+        is_taken = error.errno == errno.EADDRINUSE
+        reason = error.strerror or error
         what = f"port {port} of {host} is taken" if is_taken else f"cannot listen on port {port} of {host}: {reason}"
         raise ConfigError(f"{what}; choose another with --port, or 0 for a free one") from None
     return listening
