@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import httpx2
@@ -29,9 +29,12 @@ def told(address, request):
     """What a server says to bytes that no client library would send."""
     host, _, port = address.removeprefix("http://").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: connection.recv(65536), b""))
+        found = b""
+        with suppress(ConnectionError):  # what is refused need not be read to its end
+            connection.sendall(request)
+            while part := connection.recv(65536):
+                found += part
+        return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -52,10 +55,14 @@ def test_a_server_answers_and_ends_cleanly(place, tmp_path, number):
             "//etc/passwd",
             "/%00",
         ):
-            reply = told(address, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            reply = told(address, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
             assert reply.startswith((b"HTTP/1.1 404", b"HTTP/1.1 401", b"HTTP/1.1 307")), reply
             assert b"root:" not in reply and b"create_app" not in reply
-        for junk in (b"\x16\x03\x01\x02", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20_000, b"GET /\xff HTTP/9.9\r\n\r\n"):
+        for junk in (
+            b"\x16\x03\x01\x02\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20_000,
+            b"GET /\xff HTTP/9.9\r\n\r\n",
+        ):
             assert b" 500 " not in told(address, junk)
         waiting = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
         begin = time.monotonic()
