@@ -32,6 +32,7 @@ COMMANDS = {
     "join": ("library:join", "join libraries that several machines made"),
     "search": ("searching:search_library", "find moments of a library by a sentence"),
     "ask": ("asking:ask", "ask a question about a video"),
+    "serve": ("serve:serve", "show a library in the browser, and serve it to programs"),
 }
 
 
