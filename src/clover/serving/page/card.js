@@ -1,11 +1,12 @@
 // One result: a preview that moves, where it is from, how sure it is, and the scores of its video.
-import { button, element } from "./dom.js";
+import { button, element, sleep } from "./dom.js";
 import { SpanPlayer } from "./player.js";
 import { watchPreview } from "./previews.js";
 import { timelineOf } from "./timeline.js";
 import { certainty, clock, day, folderName, meaning, percent, span } from "./words.js";
 
 const PICTURE_WIDTH = 480;
+const MOST_TRIES = 3; // for a picture
 const SILENT_SECONDS = 8; // of a video in the library's list
 
 /** The address of a picture of a video at a time. */
@@ -21,6 +22,7 @@ class Preview {
   #player = null;
   #whenMoved;
   #isBroken = false;
+  #tries = 0;
 
   constructor(found, place, label, whenMoved = () => {}) {
     this.#found = found;
@@ -28,7 +30,19 @@ class Preview {
     this.place = place;
     const middle = (found.start_seconds + found.end_seconds) / 2;
     this.picture = element("img", { src: pictureAt(found.video, middle), alt: "", loading: "lazy", decoding: "async" });
+    this.picture.addEventListener("error", () => this.#askAgain());
     this.element = element("button", { type: "button", class: "preview", "aria-label": label }, this.picture);
+  }
+
+  /** A busy server refuses pictures too, and tells an image nothing of when to come again. */
+  async #askAgain() {
+    this.#tries += 1;
+    if (this.#tries > MOST_TRIES) {
+      this.picture.hidden = true;
+      return;
+    }
+    await sleep(1000 * 2 ** this.#tries);
+    if (this.picture.isConnected) this.picture.src = `${this.picture.src}`;
   }
 
   get #made() {

@@ -135,8 +135,9 @@ async function find(signal) {
 function nothing(text) {
   say(text);
   const isFiltered = countFilters(state) > 0;
+  const reason = state.sure > 0 ? "No moment fits as surely as the filters ask." : "The filters may leave it out.";
   byId("results").replaceChildren(element("div", { class: "nothing" },
-    element("p", { text: isFiltered ? "The filters may leave it out." : library.num_videos ? "Try other words." : "The library is empty; add videos first." }),
+    element("p", { text: isFiltered ? reason : library.num_videos ? "Try other words." : "The library is empty; add videos first." }),
     isFiltered ? button("Clear the filters", () => go(unfiltered(state))) : null));
 }
 

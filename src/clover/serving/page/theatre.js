@@ -7,6 +7,7 @@ import { timelineOf } from "./timeline.js";
 import { certainty, clock, meaning, percent, span } from "./words.js";
 
 const LARGE_WIDTH = 1280;
+const LONGEST_CLIP = 120; // seconds
 const MOST_ROWS = 400;
 const CANNOT_PLAY = "This video cannot be played: its file is gone, has changed, or is of a kind that browsers do not play.";
 
@@ -44,7 +45,7 @@ export function openTheatre(found, scale, { ask = null } = {}) {
   const large = isStill(found.video)
     ? element("img", { class: "screen", src: pictureAt(found.video, 0, LARGE_WIDTH), alt: found.video.name, tabindex: "-1" })
     : player.element;
-  const clip = `/api/videos/${encodeURIComponent(found.video.id)}/clip?start_seconds=${found.start_seconds}&end_seconds=${found.end_seconds}`;
+  const clip = `/api/videos/${encodeURIComponent(found.video.id)}/clip?start_seconds=${found.start_seconds}&end_seconds=${Math.min(found.end_seconds, found.start_seconds + LONGEST_CLIP)}`;
   const tools = element("p", { class: "tools" },
     found.timeline.length
       ? button("Play the moment", () => player.playFrom(found.start_seconds, found.start_seconds, found.end_seconds))
