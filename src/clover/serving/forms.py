@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from io import BufferedWriter
 
 from anyio.to_thread import run_sync
 from python_multipart.exceptions import MultipartParseError
@@ -18,7 +18,7 @@ _FIELD = b"file"
 class FileForm:
     """Takes the parts of a form one after another, and writes the one called ``file``."""
 
-    def __init__(self, content_type: str, file: BinaryIO, max_bytes: int) -> None:
+    def __init__(self, content_type: str, file: BufferedWriter, max_bytes: int) -> None:
         """Expect a form.
 
         Args:
@@ -35,7 +35,7 @@ class FileForm:
             raise ServingError(415, "the body must be sent as multipart/form-data, with a boundary")
         self._file, self._max_bytes = file, max_bytes
         self._header, self._value, self._disposition = b"", b"", b""
-        self._is_file = False
+        self._is_file, self._is_whole = False, False
         self._waiting = bytearray()
         self.num_bytes = 0
         self.name: str | None = None
@@ -50,6 +50,7 @@ class FileForm:
                     "on_header_end": self._end_header,
                     "on_headers_finished": self._end_headers,
                     "on_part_data": self._take,
+                    "on_end": self._end,
                 },
             )
         except MultipartParseError:
@@ -68,10 +69,8 @@ class FileForm:
                 raise _malformed() from None
             if len(self._waiting) >= _WAITING_BYTES:
                 await self._flush()
-        try:
-            self._parser.finalize()
-        except MultipartParseError:
-            raise _malformed() from None
+        if not self._is_whole:
+            raise _malformed()
         await self._flush()
         if self.name is None:
             raise ServingError(422, "the form has no file; send it as the field file")
@@ -82,6 +81,9 @@ class FileForm:
 
     def _begin(self) -> None:
         self._header, self._value, self._disposition, self._is_file = b"", b"", b"", False
+
+    def _end(self) -> None:
+        self._is_whole = True
 
     def _take_header(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]

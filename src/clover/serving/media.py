@@ -35,7 +35,7 @@ class ThumbnailTask:
     @property
     def key(self) -> str:
         """A name of the picture's content."""
-        return _name(self.record, f"{self.at_seconds:.2f}", str(self.width))
+        return content_name(self.record, f"{self.at_seconds:.2f}", str(self.width))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,11 @@ class ClipTask:
     @property
     def key(self) -> str:
         """A name of the clip's content."""
-        return _name(self.record, f"{self.start_seconds:.3f}", f"{self.end_seconds:.3f}")
+        return content_name(self.record, f"{self.start_seconds:.3f}", f"{self.end_seconds:.3f}")
 
 
-def _name(record: VideoRecord, *parts: str) -> str:
+def content_name(record: VideoRecord, *parts: str) -> str:
+    """A name for what is made of a file in its present state; ``parts`` say what is made."""
     text = "\0".join((record.video, record.signature, *parts))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 

@@ -6,8 +6,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from clover.search.interface import VideoRecord
 from clover.serving.problems import ServingError
@@ -17,7 +17,7 @@ _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | g
 _FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
-def open_indexed(record: VideoRecord) -> BinaryIO:
+def open_indexed(record: VideoRecord) -> BufferedReader:
     """Open the file of a video for reading.
 
     Raises:

@@ -118,7 +118,11 @@ def _look(path: Path) -> str:
     from clover.errors import MediaError
 
     try:
-        return _still(path) if open_media(path).kind == "still" else _video(path)
+        kind = open_media(path).kind
+    except MediaError as error:
+        raise _NotMediaError(str(error).removeprefix(f"{path}: ")) from None
+    try:
+        return _still(path) if kind == "still" else _video(path)
     except (av.FFmpegError, OSError, ValueError, SyntaxError):
         raise MediaError("it is broken: its pictures cannot be decoded; fetch it again or re-encode it") from None
 
@@ -128,6 +132,7 @@ def _still(path: Path) -> str:
 
     from clover.data.media_source import check_size
 
+    Image.MAX_IMAGE_PIXELS = None  # what is too large is said by `check_size`
     try:
         with Image.open(path) as image:
             check_size(path.name, image.width, image.height)

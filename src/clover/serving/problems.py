@@ -65,7 +65,7 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 async def _malformed(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first: dict[str, Any] = dict(error.errors()[0])
-    where = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path")]
+    where = [str(part) for part in first.get("loc", ())[1:]]  # without "body" or "query"
     said = str(first.get("msg", "is wrong"))
     if first.get("type") == "json_invalid":
         return JSONResponse({"error": "the body is not JSON"}, 422)

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import AsyncIterator
 from email.utils import formatdate
-from typing import BinaryIO
+from io import BufferedReader
 from urllib.parse import quote
 
 from anyio.to_thread import run_sync
@@ -21,7 +21,7 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 class _FileResponse(StreamingResponse):
     """Closes its file, however it ends."""
 
-    def __init__(self, file: BinaryIO, start: int, length: int, status: int, headers: dict[str, str]) -> None:
+    def __init__(self, file: BufferedReader, start: int, length: int, status: int, headers: dict[str, str]) -> None:
         super().__init__(_parts(file, start, length), status, headers)
         self._file = file
 
@@ -32,7 +32,7 @@ class _FileResponse(StreamingResponse):
             self._file.close()
 
 
-def file_response(request: Request, file: BinaryIO, *, media_type: str, etag: str, name: str) -> Response:
+def file_response(request: Request, file: BufferedReader, *, media_type: str, etag: str, name: str) -> Response:
     """Answer with a file, the part of it that was asked for, or nothing where the client has it already.
 
     Args:
@@ -60,16 +60,15 @@ def file_response(request: Request, file: BinaryIO, *, media_type: str, etag: st
     if condition is not None and condition not in (f'"{etag}"', modified):
         asked = ""
     span = wanted_span(asked, state.st_size)
-    if span is None:
+    start, end = span or (0, state.st_size)
+    if span is not None and start == end:
         file.close()
         sentence = {"error": f"the file has {state.st_size} bytes, and the range lies behind them"}
         return JSONResponse(sentence, 416, {"Content-Range": f"bytes */{state.st_size}"})
-    start, end = span
-    is_part = (start, end) != (0, state.st_size) or (asked and _RANGE.fullmatch(asked.strip()) is not None)
     headers["Content-Length"] = str(end - start)
-    if is_part:
+    if span is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{state.st_size}"
-    status = 206 if is_part else 200
+    status = 200 if span is None else 206
     if request.method == "HEAD":
         file.close()
         return Response(status_code=status, headers=headers)
@@ -83,24 +82,24 @@ def is_known(request: Request, etag: str) -> bool:
 
 
 def wanted_span(asked: str, size: int) -> tuple[int, int] | None:
-    """First byte, and the one after the last, of a Range header; None where the file has none of them.
+    """First byte, and the one after the last, of a Range header; the same twice where the file has none of them.
 
-    Several ranges, other units and what is no range mean the whole file, as the standard allows.
+    None for the whole file: that is what several ranges, other units and what is no range mean, as the standard allows.
     """
     match = _RANGE.fullmatch(asked.strip())
     if match is None or match.groups() == ("", ""):
-        return 0, size
+        return None
     first, last = match.groups()
     if not first:
-        return (max(0, size - int(last)), size) if int(last) and size else None
+        return max(0, size - int(last)), size
     if last and int(last) < int(first):
-        return 0, size
-    if int(first) >= size:
         return None
+    if int(first) >= size:
+        return size, size
     return int(first), min(size, int(last) + 1) if last else size
 
 
-async def _parts(file: BinaryIO, start: int, length: int) -> AsyncIterator[bytes]:
+async def _parts(file: BufferedReader, start: int, length: int) -> AsyncIterator[bytes]:
     await run_sync(file.seek, start)
     while length > 0:
         part = await run_sync(file.read, min(_PART_BYTES, length))

@@ -23,6 +23,9 @@ from clover.serving.problems import ServingError, printable
 from clover.serving.records import Filters, Video, instant
 
 _log = logging.getLogger(__name__)
+UPLOADED = "uploaded files"
+"""What the folder of uploads is called among the others."""
+
 _MOST_FOLDERS = 10_000
 _MOST_TAGS = 1_000
 
@@ -70,7 +73,7 @@ class Opened:
         """Where a file is, from the folder that all are in."""
         folder = parent(path)
         if self.uploads is not None and folder == str(self.uploads):
-            return f"{self.uploads.name} (uploaded)"
+            return UPLOADED
         relative = os.path.relpath(folder, self._root)
         return "" if relative == "." else relative
 

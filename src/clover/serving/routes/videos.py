@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from clover.search.export import clip_name
 from clover.search.interface import VideoRecord
 from clover.search.spans import Span
-from clover.serving.media import WIDTHS, ClipTask, ThumbnailTask
+from clover.serving.media import WIDTHS, ClipTask, ThumbnailTask, content_name
 from clover.serving.pinned import open_indexed
 from clover.serving.playable import media_type
 from clover.serving.problems import ServingError, busy
@@ -73,10 +73,9 @@ FILE: dict[int | str, dict[str, Any]] = {
 async def file(request: Request, video: Id) -> Response:
     """The file of a video as it is, or a part of it (Range)."""
     record = service_of(request).shelf.opened.record(video)
+    kind, name = media_type(record.video), shown(record.video.rpartition("/")[2])
     opened = await run_in_threadpool(open_indexed, record)
-    etag = ThumbnailTask(record=record, at_seconds=0, width=0).key
-    name = shown(record.video.rpartition("/")[2])
-    return file_response(request, opened, media_type=media_type(record.video), etag=etag, name=name)
+    return file_response(request, opened, media_type=kind, etag=content_name(record), name=name)
 
 
 @router.get("/{video}/thumbnail", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
