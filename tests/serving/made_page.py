@@ -42,7 +42,7 @@ def write_webm(path, seed):
 
 
 def make_place(folder):
-    """``checkpoint``, ``films`` and their ``library``, whose vectors are made so that the query finds what `FOUND` says."""
+    """``checkpoint``, ``films`` and ``library``, with vectors made so that the query finds what `FOUND` says."""
     make_model(folder / "checkpoint")
     clover = Clover.from_pretrained(folder / "checkpoint")
     wanted = clover.encode_text(QUERY).numpy()

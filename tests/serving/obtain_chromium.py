@@ -1,4 +1,4 @@
-"""Makes sure that there is a Chromium for the tests of the page: one that is here, the system's package, Playwright's own.
+"""Obtains a Chromium for the tests of the page: one that is here, the system's package, or Playwright's own.
 
 `make test` runs this first. Run again, it finds what it obtained and does nothing.
 """
@@ -28,7 +28,7 @@ def flags():
 
 
 def candidates():
-    """Chromiums that may be here, the one named by CLOVER_TEST_CHROMIUM alone if there is one; "" is Playwright's own."""
+    """Chromiums that may be here, or only the one that CLOVER_TEST_CHROMIUM names; "" is Playwright's own."""
     named = os.environ.get(VARIABLE)
     if named:
         return [named]

@@ -47,7 +47,7 @@ function drawing(result, windows, scale, seconds) {
   }));
   for (const window of windows) {
     const height = LOWEST_BAR + (HIGH - LOWEST_BAR) * Math.max(0, (window.score - scale.least) / range);
-    const isFound = middle(window) >= result.start_seconds && middle(window) <= result.end_seconds;
+    const isFound = middle(window) > result.start_seconds + 1e-3 && middle(window) < result.end_seconds - 1e-3;
     const width = place(window.to - window.from);
     svg.append(shape("rect", {
       class: isFound ? "bar in" : "bar", x: place(window.from), y: HIGH - height, height,
