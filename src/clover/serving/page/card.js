@@ -85,7 +85,7 @@ function certaintyLine(confidence) {
 }
 
 function origin(video) {
-  const parts = [folderName(video.folder), video.seconds ? `${clock(video.seconds)} long` : "", day(video.modified)];
+  const parts = [folderName(video.folder), video.seconds && !isStill(video) ? `${clock(video.seconds)} long` : "", day(video.modified)];
   return element("p", { class: "origin soft", dir: "auto", text: parts.filter(Boolean).join(" · ") });
 }
 
@@ -95,18 +95,20 @@ function origin(video) {
  */
 export function resultCard(found, place, scale, { open, extra = [] }) {
   const { word } = certainty(found.confidence);
-  const label = `Play ${span(found)} of ${found.video.name}. ${word}, ${percent(found.confidence)}`;
+  const isMoving = !isStill(found.video);
+  const what = isMoving ? `Play ${span(found)} of` : "Show";
+  const label = `${what} ${found.video.name}. ${word}, ${percent(found.confidence)}`;
   let timeline = null;
   const preview = new Preview(found, place, label, (seconds) => timeline.show(seconds));
-  timeline = timelineOf(found, scale, (seconds, window) => {
+  if (isMoving) timeline = timelineOf(found, scale, (seconds, window) => {
     const isFound = seconds >= found.start_seconds && seconds < found.end_seconds;
     const part = isFound ? found : window;
     preview.playFrom(seconds, part.start_seconds, part.end_seconds);
   });
-  preview.element.append(element("span", { class: "badge", "aria-hidden": "true", text: span(found) }));
+  if (isMoving) preview.element.append(element("span", { class: "badge", "aria-hidden": "true", text: span(found) }));
   preview.element.addEventListener("click", () => open(found));
   watchPreview(preview.element, preview);
-  const card = element("li", { class: "card" }, preview.element, timeline.element,
+  const card = element("li", { class: "card" }, preview.element, timeline?.element ?? null,
     element("h3", { class: "name", dir: "auto", title: found.video.name, text: found.video.name }),
     origin(found.video), certaintyLine(found.confidence), ...extra);
   return { element: card, preview };
@@ -116,7 +118,7 @@ export function resultCard(found, place, scale, { open, extra = [] }) {
 export function videoCard(video, place, { open, ask }) {
   const found = { video, start_seconds: 0, end_seconds: Math.min(video.seconds || SILENT_SECONDS, SILENT_SECONDS), timeline: [] };
   const preview = new Preview(found, place, `Play ${video.name}`);
-  if (video.seconds) preview.element.append(element("span", { class: "badge", "aria-hidden": "true", text: clock(video.seconds) }));
+  if (video.seconds && !isStill(video)) preview.element.append(element("span", { class: "badge", "aria-hidden": "true", text: clock(video.seconds) }));
   preview.element.addEventListener("click", () => open({ ...found, end_seconds: video.seconds || SILENT_SECONDS }));
   watchPreview(preview.element, preview);
   const tags = element("p", { class: "chips" }, ...video.tags.map((tag) => element("span", { class: "chip", dir: "auto", text: tag })));

@@ -5,6 +5,7 @@ import { clock, count } from "./words.js";
 const WIDE = 1000;
 const HIGH = 100;
 const LOWEST_BAR = 6;
+const FEW = 3; // windows that would be blocks rather than bars
 
 /** The least and the greatest score of several timelines, so that their bars may be compared. */
 export function scaleOf(results) {
@@ -69,7 +70,7 @@ export function timelineOf(result, scale, whenSought) {
   const mark = element("span", { class: "mark", hidden: true });
   const said = element("span", { class: "said" });
   const track = element("div", {
-    class: "track", role: "slider", tabindex: "0", "aria-label": `Scores over time, ${result.video.name}`,
+    class: windows.length > FEW ? "track" : "track few", role: "slider", tabindex: "0", "aria-label": `Scores over time, ${result.video.name}`,
     "aria-valuemin": "0", "aria-valuemax": seconds.toFixed(1), title: describe(result),
   }, drawing(result, windows, scale, seconds), mark);
 
