@@ -23,6 +23,7 @@ benchmarks-shapes: $(STAMP)
 	$(BIN)/python benchmarks/eleven.py --checkpoint demo/pretraining/checkpoint --out benchmarks-shapes --save
 
 test: $(STAMP)
+	$(BIN)/python tests/serving/obtain_chromium.py
 	$(BIN)/python -m pytest
 
 check: $(STAMP)

@@ -1,6 +1,6 @@
 // An answer: the most probable ones as bars, or "I don't know" and why.
 import { element } from "./dom.js";
-import { percent } from "./words.js";
+import { asSentence, percent } from "./words.js";
 
 /** Answers as a list of bars, best first. */
 function bars(answers) {
@@ -17,7 +17,7 @@ export function answerPanel({ answers, unknown, method }) {
   const isKnown = unknown === null;
   const verdict = element("div", {},
     element("p", { class: isKnown ? "verdict" : "verdict unknown", dir: "auto", text: isKnown ? answers[0].answer : "I don’t know" }),
-    isKnown ? null : element("p", { text: `${unknown[0].toUpperCase()}${unknown.slice(1)}.` }),
+    isKnown ? null : element("p", { text: asSentence(unknown) }),
     answers.length ? element("p", { class: "soft method", text: `By the ${method}, from the moments below.` }) : null);
   const guesses = element("div", {}, isKnown ? null : element("p", { class: "soft", text: "Had it to guess:" }), bars(answers));
   return answers.length ? [verdict, guesses] : [verdict];

@@ -1,6 +1,7 @@
 // Requests to the server: they wait while it is busy or gone, ask for a token, and fail with a sentence.
 import { serverIsBack, tokenIsGiven } from "./connection.js";
 import { sleep } from "./dom.js";
+import { asSentence } from "./words.js";
 
 const MOST_TRIES = 8;
 const LONGEST_WAIT = 30;
@@ -21,7 +22,7 @@ export function secondsToWait(header) {
 
 /** The sentence of a refusal. */
 export function sentence(status, body) {
-  if (typeof body?.error === "string" && body.error) return body.error;
+  if (typeof body?.error === "string" && body.error) return asSentence(body.error);
   return `The server refused this (${status}).`;
 }
 

@@ -1,11 +1,12 @@
 // One result: a preview that moves, where it is from, how sure it is, and the scores of its video.
-import { button, element } from "./dom.js";
+import { button, element, sleep } from "./dom.js";
 import { SpanPlayer } from "./player.js";
 import { watchPreview } from "./previews.js";
 import { timelineOf } from "./timeline.js";
 import { certainty, clock, day, folderName, meaning, percent, span } from "./words.js";
 
 const PICTURE_WIDTH = 480;
+const MOST_TRIES = 3; // for a picture
 const SILENT_SECONDS = 8; // of a video in the library's list
 
 /** The address of a picture of a video at a time. */
@@ -21,6 +22,7 @@ class Preview {
   #player = null;
   #whenMoved;
   #isBroken = false;
+  #tries = 0;
 
   constructor(found, place, label, whenMoved = () => {}) {
     this.#found = found;
@@ -28,7 +30,19 @@ class Preview {
     this.place = place;
     const middle = (found.start_seconds + found.end_seconds) / 2;
     this.picture = element("img", { src: pictureAt(found.video, middle), alt: "", loading: "lazy", decoding: "async" });
+    this.picture.addEventListener("error", () => this.#askAgain());
     this.element = element("button", { type: "button", class: "preview", "aria-label": label }, this.picture);
+  }
+
+  /** A busy server refuses pictures too, and tells an image nothing of when to come again. */
+  async #askAgain() {
+    this.#tries += 1;
+    if (this.#tries > MOST_TRIES) {
+      this.picture.hidden = true;
+      return;
+    }
+    await sleep(1000 * 2 ** this.#tries);
+    if (this.picture.isConnected) this.picture.src = `${this.picture.src}`;
   }
 
   get #made() {
@@ -71,7 +85,7 @@ function certaintyLine(confidence) {
 }
 
 function origin(video) {
-  const parts = [folderName(video.folder), video.seconds ? `${clock(video.seconds)} long` : "", day(video.modified)];
+  const parts = [folderName(video.folder), video.seconds && !isStill(video) ? `${clock(video.seconds)} long` : "", day(video.modified)];
   return element("p", { class: "origin soft", dir: "auto", text: parts.filter(Boolean).join(" · ") });
 }
 
@@ -81,18 +95,20 @@ function origin(video) {
  */
 export function resultCard(found, place, scale, { open, extra = [] }) {
   const { word } = certainty(found.confidence);
-  const label = `Play ${span(found)} of ${found.video.name}. ${word}, ${percent(found.confidence)}`;
+  const isMoving = !isStill(found.video);
+  const what = isMoving ? `Play ${span(found)} of` : "Show";
+  const label = `${what} ${found.video.name}. ${word}, ${percent(found.confidence)}`;
   let timeline = null;
   const preview = new Preview(found, place, label, (seconds) => timeline.show(seconds));
-  timeline = timelineOf(found, scale, (seconds, window) => {
+  if (isMoving) timeline = timelineOf(found, scale, (seconds, window) => {
     const isFound = seconds >= found.start_seconds && seconds < found.end_seconds;
     const part = isFound ? found : window;
     preview.playFrom(seconds, part.start_seconds, part.end_seconds);
   });
-  preview.element.append(element("span", { class: "badge", "aria-hidden": "true", text: span(found) }));
+  if (isMoving) preview.element.append(element("span", { class: "badge", "aria-hidden": "true", text: span(found) }));
   preview.element.addEventListener("click", () => open(found));
   watchPreview(preview.element, preview);
-  const card = element("li", { class: "card" }, preview.element, timeline.element,
+  const card = element("li", { class: "card" }, preview.element, timeline?.element ?? null,
     element("h3", { class: "name", dir: "auto", title: found.video.name, text: found.video.name }),
     origin(found.video), certaintyLine(found.confidence), ...extra);
   return { element: card, preview };
@@ -102,7 +118,7 @@ export function resultCard(found, place, scale, { open, extra = [] }) {
 export function videoCard(video, place, { open, ask }) {
   const found = { video, start_seconds: 0, end_seconds: Math.min(video.seconds || SILENT_SECONDS, SILENT_SECONDS), timeline: [] };
   const preview = new Preview(found, place, `Play ${video.name}`);
-  if (video.seconds) preview.element.append(element("span", { class: "badge", "aria-hidden": "true", text: clock(video.seconds) }));
+  if (video.seconds && !isStill(video)) preview.element.append(element("span", { class: "badge", "aria-hidden": "true", text: clock(video.seconds) }));
   preview.element.addEventListener("click", () => open({ ...found, end_seconds: video.seconds || SILENT_SECONDS }));
   watchPreview(preview.element, preview);
   const tags = element("p", { class: "chips" }, ...video.tags.map((tag) => element("span", { class: "chip", dir: "auto", text: tag })));

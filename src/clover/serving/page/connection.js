@@ -1,5 +1,6 @@
 // Whether the server answers, and whether it lets us in; what is asked meanwhile waits for both.
 import { byId, sleep } from "./dom.js";
+import { asSentence } from "./words.js";
 
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 10000;
@@ -75,7 +76,7 @@ async function refusal(token) {
     });
     if (answer.ok) return "";
     if (answer.status === 401) return "This is not the token of this library.";
-    return (await answer.json().catch(() => ({}))).error ?? `The server refused (${answer.status}).`;
+    return asSentence((await answer.json().catch(() => ({}))).error ?? `the server refused (${answer.status})`);
   } catch {
     await serverIsBack();
     return "The server did not answer; please send the token again.";

@@ -40,6 +40,13 @@ export function showState(state) {
   byId("go").textContent = words.go;
   byId("hint").textContent = words.hint;
   byId("hint").hidden = !words.hint || Boolean(state.q);
+  byId("asking").hidden = state.view !== "ask";
+  byId("only").hidden = !state.video;
+  showFilters(state);
+}
+
+/** Shows the filters of a state, and leaves alone what is being typed into the box. */
+export function showFilters(state) {
   for (const name of VALUES) {
     const field = byId(name);
     if (field.tagName === "SELECT") choose(field, state[name]);
@@ -47,8 +54,6 @@ export function showState(state) {
   }
   for (const name of TICKS) byId(name).checked = state[name];
   for (const box of document.querySelectorAll("#tags input")) box.checked = state.tags.includes(box.value);
-  byId("asking").hidden = state.view !== "ask";
-  byId("only").hidden = !state.video;
   byId("sure-field").hidden = state.view === "library";
   byId("ways-field").hidden = state.view !== "find";
   const number = countFilters(state);

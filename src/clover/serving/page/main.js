@@ -3,14 +3,14 @@ import { Refused, request } from "./api.js";
 import { answerPanel, choicesOf, testimony } from "./answer.js";
 import { resultCard, videoCard } from "./card.js";
 import { button, byId, element } from "./dom.js";
-import { fillFilters, listenToFilters, readForm, showState } from "./filters.js";
+import { fillFilters, listenToFilters, readForm, showFilters, showState } from "./filters.js";
 import "./keys.js";
 import { forgetPreviews } from "./previews.js";
 import { addressOf, countFilters, filtersOf, readState, unfiltered } from "./state.js";
 import { openTheatre } from "./theatre.js";
 import { scaleOf } from "./timeline.js";
 import { prepareUploads } from "./uploads.js";
-import { count } from "./words.js";
+import { asSentence, count } from "./words.js";
 
 const NUM_RESULTS = 24;
 const NUM_RERANKED = 50;
@@ -70,7 +70,7 @@ async function learn() {
   document.querySelector("nav [data-view=ask]").hidden = !known.can_ask;
   byId("choices-hint").textContent = `separated by commas; ${known.ask_needs_choices ? "at least two" : "may stay empty"}`;
   fillFilters(known);
-  showState(state);
+  showFilters(state);
   prepareUploads(known, learnAnew);
   return known;
 }
@@ -92,7 +92,7 @@ function clear() {
 }
 
 function note(...texts) {
-  byId("notes").append(...texts.map((text) => element("li", { text: `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` })));
+  byId("notes").append(...texts.map((text) => element("li", { text: asSentence(text) })));
 }
 
 /** Shows cards; `make(one, place)` gives each. The list takes the shape of its first picture. */
@@ -135,8 +135,9 @@ async function find(signal) {
 function nothing(text) {
   say(text);
   const isFiltered = countFilters(state) > 0;
+  const reason = state.sure > 0 ? "No moment fits as surely as the filters ask." : "The filters may leave it out.";
   byId("results").replaceChildren(element("div", { class: "nothing" },
-    element("p", { text: isFiltered ? "The filters may leave it out." : library.num_videos ? "Try other words." : "The library is empty; add videos first." }),
+    element("p", { text: isFiltered ? reason : library.num_videos ? "Try other words." : "The library is empty; add videos first." }),
     isFiltered ? button("Clear the filters", () => go(unfiltered(state))) : null));
 }
 

@@ -1,6 +1,7 @@
 // One video that plays a part of itself, over and over.
+import { secondsToWait } from "./api.js";
 import { serverIsBack } from "./connection.js";
-import { element } from "./dom.js";
+import { element, sleep } from "./dom.js";
 
 const EARLY = 0.04; // seconds before the end at which the loop turns back, so that no frame after it is shown
 const LONGEST_CLIP = 60; // seconds
@@ -43,10 +44,7 @@ export class SpanPlayer {
     });
     video.addEventListener("seeking", () => this.#setFree());
     video.addEventListener("seeked", () => { this.#isSeeking = false; });
-    video.addEventListener("error", async () => {
-      this.#isLoaded = false;
-      if (!(await serverIsBack())) video.dispatchEvent(new Event("broken"));
-    });
+    video.addEventListener("error", () => this.#recover());
   }
 
   /** Where it is, in seconds of the whole video. */
@@ -94,9 +92,21 @@ export class SpanPlayer {
     this.#isLoaded = true;
   }
 
+  /** A server that is gone or busy is waited for; whatever else is wrong will stay so. */
+  async #recover() {
+    const { src } = this.element;
+    this.#isLoaded = false;
+    if (await serverIsBack()) return;
+    const answer = await fetch(src, { method: "HEAD" }).catch(() => null);
+    if (answer?.status === 503) {
+      await sleep(1000 * secondsToWait(answer.headers.get("Retry-After")));
+      if (this.element.isConnected) this.play();
+    } else this.element.dispatchEvent(new Event("broken"));
+  }
+
   /** Lets go of the file. */
   close() {
-    this.element.pause();
+    this.pause();
     this.element.removeAttribute("src");
     this.element.load();
   }

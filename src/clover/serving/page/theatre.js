@@ -7,6 +7,7 @@ import { timelineOf } from "./timeline.js";
 import { certainty, clock, meaning, percent, span } from "./words.js";
 
 const LARGE_WIDTH = 1280;
+const LONGEST_CLIP = 120; // seconds
 const MOST_ROWS = 400;
 const CANNOT_PLAY = "This video cannot be played: its file is gone, has changed, or is of a kind that browsers do not play.";
 
@@ -25,7 +26,7 @@ function facts(found) {
   const { word } = certainty(found.confidence);
   const again = found.reranked === null || found.reranked === undefined ? "" : ` · second look ${found.reranked.toFixed(3)}`;
   return element("div", {},
-    element("p", { text: `${span(found)} · ${word}, ${percent(found.confidence)}${again}` }),
+    element("p", { text: `${isStill(found.video) ? "" : `${span(found)} · `}${word}, ${percent(found.confidence)}${again}` }),
     element("p", { class: "soft", text: `${meaning(found.confidence)}.` }));
 }
 
@@ -34,7 +35,8 @@ export function openTheatre(found, scale, { ask = null } = {}) {
   const dialog = byId("theatre");
   let timeline = null;
   const player = new SpanPlayer(found, { class: "screen", controls: true, whenMoved: (seconds) => timeline?.show(seconds) });
-  if (found.timeline.length) {
+  const isMoment = found.timeline.length > 0 && !isStill(found.video);
+  if (isMoment) {
     timeline = timelineOf(found, scale, (seconds, window) => {
       const isFound = seconds >= found.start_seconds && seconds < found.end_seconds;
       const part = isFound ? found : window;
@@ -44,13 +46,13 @@ export function openTheatre(found, scale, { ask = null } = {}) {
   const large = isStill(found.video)
     ? element("img", { class: "screen", src: pictureAt(found.video, 0, LARGE_WIDTH), alt: found.video.name, tabindex: "-1" })
     : player.element;
-  const clip = `/api/videos/${encodeURIComponent(found.video.id)}/clip?start_seconds=${found.start_seconds}&end_seconds=${found.end_seconds}`;
+  const clip = `/api/videos/${encodeURIComponent(found.video.id)}/clip?start_seconds=${found.start_seconds}&end_seconds=${Math.min(found.end_seconds, found.start_seconds + LONGEST_CLIP)}`;
   const tools = element("p", { class: "tools" },
-    found.timeline.length
+    isMoment
       ? button("Play the moment", () => player.playFrom(found.start_seconds, found.start_seconds, found.end_seconds))
       : null,
     ask ? button("Ask about this video", () => { dialog.close(); ask(found.video); }) : null,
-    found.timeline.length ? element("a", { href: clip, download: "", text: "Save the clip" }) : null);
+    isMoment ? element("a", { href: clip, download: "", text: "Save the clip" }) : null);
   dialog.replaceChildren(
     element("div", { class: "theatre-top" },
       element("h2", { id: "theatre-name", dir: "auto", text: found.video.name }),

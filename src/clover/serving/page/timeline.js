@@ -5,6 +5,7 @@ import { clock, count } from "./words.js";
 const WIDE = 1000;
 const HIGH = 100;
 const LOWEST_BAR = 6;
+const FEW = 3; // windows that would be blocks rather than bars
 
 /** The least and the greatest score of several timelines, so that their bars may be compared. */
 export function scaleOf(results) {
@@ -47,7 +48,7 @@ function drawing(result, windows, scale, seconds) {
   }));
   for (const window of windows) {
     const height = LOWEST_BAR + (HIGH - LOWEST_BAR) * Math.max(0, (window.score - scale.least) / range);
-    const isFound = middle(window) >= result.start_seconds && middle(window) <= result.end_seconds;
+    const isFound = middle(window) > result.start_seconds + 1e-3 && middle(window) < result.end_seconds - 1e-3;
     const width = place(window.to - window.from);
     svg.append(shape("rect", {
       class: isFound ? "bar in" : "bar", x: place(window.from), y: HIGH - height, height,
@@ -69,7 +70,7 @@ export function timelineOf(result, scale, whenSought) {
   const mark = element("span", { class: "mark", hidden: true });
   const said = element("span", { class: "said" });
   const track = element("div", {
-    class: "track", role: "slider", tabindex: "0", "aria-label": `Scores over time, ${result.video.name}`,
+    class: windows.length > FEW ? "track" : "track few", role: "slider", tabindex: "0", "aria-label": `Scores over time, ${result.video.name}`,
     "aria-valuemin": "0", "aria-valuemax": seconds.toFixed(1), title: describe(result),
   }, drawing(result, windows, scale, seconds), mark);
 

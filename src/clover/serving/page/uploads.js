@@ -2,7 +2,7 @@
 import { request, secondsToWait, sentence } from "./api.js";
 import { serverIsBack, tokenIsGiven } from "./connection.js";
 import { button, byId, element, sleep } from "./dom.js";
-import { megabytes } from "./words.js";
+import { asSentence, megabytes } from "./words.js";
 
 const ASK_AGAIN = 500; // milliseconds
 
@@ -69,7 +69,7 @@ async function follow(id, line) {
   while (true) {
     const upload = await request(`/api/uploads/${encodeURIComponent(id)}`);
     if (upload.state === "done") return;
-    if (upload.state === "failed") throw new Error(upload.error ?? "It could not be indexed.");
+    if (upload.state === "failed") throw new Error(asSentence(upload.error ?? "it could not be indexed"));
     line.show(upload.state === "waiting" ? "waiting for its turn" : `indexing, ${Math.floor(100 * upload.progress)} %`,
       0.5 + upload.progress / 2);
     await sleep(ASK_AGAIN);

@@ -37,5 +37,8 @@ export function day(iso) {
   return Number.isNaN(date.getTime()) || date.getTime() <= 0 ? "" : date.toLocaleDateString(undefined, { dateStyle: "medium" });
 }
 
+/** With a capital, and a full stop where there is no sign at the end. */
+export const asSentence = (text) => `${text.slice(0, 1).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
 /** A folder as shown; the topmost one has no name of its own. */
 export const folderName = (folder) => (folder === "." ? "" : folder);
