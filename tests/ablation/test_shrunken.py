@@ -12,7 +12,7 @@ import pytest
 COMMAND = [sys.executable, "-m", "clover"]
 SMALL = """
     --systems comb clover --seeds 1 --jobs 1 --num-steps 3 --batch-size 4 --warm-video-steps 2 --warm-text-steps 2
-    --corpus.num-videos 30 --corpus.size 64 --warm-corpus.num-videos 40 --warm-corpus.size 64
+    --corpus.num-videos 30 --corpus.size 64 --warm-corpus.num-videos 80 --warm-corpus.size 64
     --open-answers.num-steps 2 --open-answers.batch-size 4 --choices.num-steps 1 --choices.batch-size 4
 """
 
@@ -36,6 +36,7 @@ def test_two_systems_a_seed_and_the_report(tmp_path):
     first = out / "runs" / "comb" / "seed-0" / "zero_shot.json"
     while killed.poll() is None and not first.is_file():
         time.sleep(0.02)
+    assert killed.poll() is None, killed.stderr.read()
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     killed.stderr.close()
