@@ -95,7 +95,7 @@ def test_a_search_finds_shows_and_says_what_it_found(page):
     expect(first.locator(".origin")).to_contain_text("second · 0:12 long")
     expect(first.locator(".certainty")).to_contain_text(re.compile(r"\d+ %.*of 100 meaningless queries", re.DOTALL))
     assert page.title().startswith(QUERY)
-    page.wait_for_function("document.querySelector('.preview img').naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('.preview img').naturalWidth > 0")
 
 
 def test_names_are_text_whatever_they_hold(page):
@@ -126,7 +126,7 @@ def test_previews_can_be_stopped_and_are_still_where_motion_is_unwanted(browser,
     page.wait_for_function(PLAYING, arg=page.locator("#results video").first.element_handle())
     page.get_by_role("button", name="Moving previews").click()
     page.mouse.move(0, 0)
-    page.wait_for_function("[...document.querySelectorAll('video')].every(video => video.paused)")
+    page.wait_for_function("() => [...document.querySelectorAll('video')].every(video => video.paused)")
     page.reload()
     expect(cards(page).first).to_be_visible()
     assert page.locator("#results video").count() == 0
