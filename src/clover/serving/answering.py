@@ -73,6 +73,11 @@ class Answerer:
         self._clover, self._on_texts = clover, on_texts
         self._tokens = VideoTokens(clover, max_bytes=token_bytes)
 
+    @property
+    def num_bytes(self) -> int:
+        """Encoded windows that are kept."""
+        return self._tokens.num_bytes
+
     def __call__(self, tasks: list[SearchTask | AskTask]) -> list[Outcome | Exception]:
         """Answer several tasks; what goes wrong with one is its own result."""
         texts = [task.text if isinstance(task, SearchTask) else asked_about(task.text) for task in tasks]

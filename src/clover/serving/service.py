@@ -31,9 +31,9 @@ class Service:
         self.metrics = Metrics()
         self.sessions = Sessions(config.token)
         self.shelf = Shelf(index, clover, uploads=folder, watch_seconds=config.watch_seconds)
-        answerer = Answerer(clover, token_bytes=config.token_bytes, on_texts=self.metrics.texts.observe)
+        self.answerer = Answerer(clover, token_bytes=config.token_bytes, on_texts=self.metrics.texts.observe)
         self.model: WorkQueue[SearchTask | AskTask] = WorkQueue(
-            answerer,
+            self.answerer,
             name="model",
             max_waiting=config.max_waiting,
             batch_size=_TEXTS_TOGETHER,
@@ -89,6 +89,7 @@ class Service:
         watch("clover_waiting_pictures", "Thumbnails that wait to be made", lambda: len(self.pictures))
         watch("clover_waiting_clips", "Clips that wait to be cut", lambda: len(self.clips))
         watch("clover_thumbnail_bytes", "Thumbnails that are kept", lambda: self.thumbnails.num_bytes)
+        watch("clover_encoded_window_bytes", "Encoded windows that are kept", lambda: self.answerer.num_bytes)
         watch("clover_library_moments", "Moments of the library", lambda: len(self.shelf.opened.index))
         watch("clover_library_videos", "Videos of the library", lambda: len(self.shelf.opened.records))
 
