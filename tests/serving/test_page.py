@@ -5,6 +5,7 @@ from itertools import pairwise
 from urllib.parse import parse_qs, quote, urlsplit
 
 import numpy as np
+import obtain_chromium
 import pytest
 from made_page import FOUND, HOSTILE, QUERY, QUESTION, SECONDS, looking, make_place, serving
 from obtain_chromium import find_chromium, flags
@@ -340,3 +341,10 @@ def test_a_server_that_goes_is_waited_for_and_may_come_back_with_a_token(browser
         expect(status(page)).to_contain_text("best first")
         page.wait_for_function(PLAYING, arg=page.locator("#results video").first.element_handle())
         gone.__exit__(None, None, None)
+
+
+def test_a_missing_browser_is_an_error_that_says_what_to_do(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("CLOVER_TEST_CHROMIUM", str(tmp_path / "chromium"))
+    assert obtain_chromium.main() == 1
+    said = capsys.readouterr().err
+    assert "Install one" in said and f"{tmp_path / 'chromium'}: there is no such file" in said
