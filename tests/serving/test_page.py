@@ -5,6 +5,7 @@ from itertools import pairwise
 from urllib.parse import parse_qs, quote, urlsplit
 
 import numpy as np
+import obtain_chromium
 import pytest
 from made_page import FOUND, HOSTILE, QUERY, QUESTION, SECONDS, looking, make_place, serving
 from obtain_chromium import find_chromium, flags
@@ -95,7 +96,7 @@ def test_a_search_finds_shows_and_says_what_it_found(page):
     expect(first.locator(".origin")).to_contain_text("second · 0:12 long")
     expect(first.locator(".certainty")).to_contain_text(re.compile(r"\d+ %.*of 100 meaningless queries", re.DOTALL))
     assert page.title().startswith(QUERY)
-    page.wait_for_function("document.querySelector('.preview img').naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('.preview img').naturalWidth > 0")
 
 
 def test_names_are_text_whatever_they_hold(page):
@@ -126,7 +127,7 @@ def test_previews_can_be_stopped_and_are_still_where_motion_is_unwanted(browser,
     page.wait_for_function(PLAYING, arg=page.locator("#results video").first.element_handle())
     page.get_by_role("button", name="Moving previews").click()
     page.mouse.move(0, 0)
-    page.wait_for_function("[...document.querySelectorAll('video')].every(video => video.paused)")
+    page.wait_for_function("() => [...document.querySelectorAll('video')].every(video => video.paused)")
     page.reload()
     expect(cards(page).first).to_be_visible()
     assert page.locator("#results video").count() == 0
@@ -340,3 +341,10 @@ def test_a_server_that_goes_is_waited_for_and_may_come_back_with_a_token(browser
         expect(status(page)).to_contain_text("best first")
         page.wait_for_function(PLAYING, arg=page.locator("#results video").first.element_handle())
         gone.__exit__(None, None, None)
+
+
+def test_a_missing_browser_is_an_error_that_says_what_to_do(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("CLOVER_TEST_CHROMIUM", str(tmp_path / "chromium"))
+    assert obtain_chromium.main() == 1
+    said = capsys.readouterr().err
+    assert "Install one" in said and f"{tmp_path / 'chromium'}: there is no such file" in said
