@@ -91,7 +91,7 @@ def made(config, batch, width=5, seed=0):
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.sampled_from(sorted(OBJECTIVES)), st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(1, 60))
 def test_what_rows_add_makes_the_whole(name, sizes, most_pairs):
     """Over processes of any shares, and row block by row block: terms and gradients of the batch in one piece."""
