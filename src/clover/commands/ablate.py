@@ -21,6 +21,7 @@ from clover.errors import ConfigError
 from clover.files import check_writable
 from clover.recipes.ablation import SWEEPS, SYSTEMS
 from clover.training.compute import Compute, ComputeConfig
+from clover.training.interruption import InterruptedRunError
 from clover.training.records import num_cpus
 
 _USAGE = """usage: clover ablate [OPTIONS]            the seven systems of the paper, several seeds, four evaluations
@@ -41,7 +42,9 @@ class AblateOptions:
     """Seeds of every system."""
     systems: tuple[str, ...] = tuple(name for name, system in SYSTEMS.items() if not system.is_footnote)
     """Which; besides the seven of the paper ind-a-compute, ind-f-compute and comb-compute, which get Clover's compute,
-    and comb-fresh and clover-fresh, which start from nothing. For a sweep, its settings."""
+    and comb-fresh and clover-fresh, which start from nothing."""
+    settings: tuple[str, ...] = tuple(SWEEPS)
+    """Which settings clover ablate sweep changes, one at a time."""
     part: str = "1/1"
     """Which share of the runs, for one of several machines; prepare the folder first and copy it to all of them."""
     jobs: int = 0
@@ -82,29 +85,36 @@ def _run(name: str, words: Sequence[str]) -> None:
     keep_freed_memory()
     if part.count > 1:
         check_prepared(folder)
-    prepare(folder, options.config, options.compute, say=_say, quiet=False)
-    if name == "prepare":
-        return
     side_by_side = options.jobs or (num_cpus() if compute.device.type == "cpu" else 1)
-    run_jobs(part.of(jobs), folder, options.config, options.compute, num_processes=side_by_side, say=_say)
-    print(f"look at them with: clover ablate report {folder.path}")
+    try:
+        prepare(folder, options.config, options.compute, say=_say, quiet=False)
+        if name != "prepare":
+            run_jobs(part.of(jobs), folder, options.config, options.compute, num_processes=side_by_side, say=_say)
+    except InterruptedRunError as error:
+        number = error.exit_status - 128
+        raise InterruptedRunError("asked to stop; all steps are kept: go on with the same command", number) from error
+    if name != "prepare":
+        print(f"look at them with: clover ablate report {folder.path}")
 
 
 def _defaults(words: Sequence[str]) -> AblateOptions:
     """Those of the folder that is gone on with; of a new one the full or the quick experiment."""
     out = next((words[place + 1] for place, word in enumerate(words[:-1]) if word == "--out"), "")
     out = next((word.removeprefix("--out=") for word in words if word.startswith("--out=")), out) or AblateOptions().out
-    default = quick() if "--quick" in words else AblationConfig()
-    return AblateOptions(config=stored(Path(out)) or default)
+    before, is_quick = stored(Path(out)), "--quick" in words
+    if before is not None and is_quick and before != quick():
+        raise ConfigError(
+            f"{out} holds an ablation that is not the quick one; leave --quick out, or give another --out"
+        )
+    return AblateOptions(config=before or (quick() if is_quick else AblationConfig()))
 
 
 def _jobs(name: str, options: AblateOptions) -> list[Job]:
     if options.seeds < 1 or options.jobs < 0:
         raise ConfigError(f"{options.seeds} seeds, {options.jobs} jobs: give 1 or more seeds and 0 or more jobs")
     if name == "sweep":
-        chosen = options.systems if options.systems != AblateOptions().systems else tuple(SWEEPS)
-        _check(chosen, tuple(SWEEPS), "setting to sweep")
-        return sweep_jobs(chosen)
+        _check(options.settings, tuple(SWEEPS), "setting to sweep")
+        return sweep_jobs(options.settings)
     _check(options.systems, tuple(SYSTEMS), "system")
     return jobs_of(options.systems, options.seeds)
 
