@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tyro
 
+from clover.allocator import share_arenas
 from clover.commands.options import parse
 from clover.errors import ConfigError
 
@@ -59,6 +60,7 @@ def serve(arguments: Sequence[str]) -> None:
     from clover.serving.server import address_of, bind, run
     from clover.serving.settings import ServingConfig
 
+    share_arenas()
     uploads = uploads_folder(options)
     config = ServingConfig(
         host=options.host,
