@@ -12,7 +12,7 @@ from clover.errors import ConfigError
 from clover.modeling.model import ModelConfig
 from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.pipeline import InputConfig
-from clover.training.adapters import LoraConfig, Part
+from clover.training.adapters import PARTS, LoraConfig, Part
 from clover.training.checkpoint import KeepConfig
 from clover.training.compute import ComputeConfig
 from clover.training.health import HealthConfig
@@ -43,6 +43,8 @@ class DataConfig:
 class PretrainingDataConfig(DataConfig):
     """What is pre-trained on: a generated corpus, or one or several sources of captioned videos and images."""
 
+    with_paragraphs: bool = False
+    """Of a generated corpus, take the paragraph that tells all of a video as one more of its captions."""
     webvid_annotations: str = ""
     """Caption file of WebVid (results_2M_train.csv)."""
     webvid_videos: str = ""
@@ -182,12 +184,20 @@ class PretrainingExperiment(RunConfig):
     """Which words are masked."""
     video_masking: VideoMaskingConfig = field(default_factory=VideoMaskingConfig)
     """Which cells are masked."""
+    init: str = ""
+    """Checkpoint folder whose tokenizer and weights the run starts from; empty starts from fresh weights."""
+    init_parts: tuple[Part, ...] = PARTS
+    """Parts that are taken from it; the others begin with fresh weights, drawn by the seed."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """What is evaluated meanwhile."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ranking_ramp[0] <= self.ranking_ramp[1]:
             raise ConfigError(f"ranking_ramp is {self.ranking_ramp}; it must begin at 0 or later and not end before")
+        if self.init and not self.init_parts:
+            raise ConfigError(f"init_parts is empty: nothing would be taken from {self.init}; name a part of it")
+        if self.init and self.data.tokenizer and self.data.tokenizer != self.init:
+            raise ConfigError("--init brings its own tokenizer; leave --data.tokenizer out")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from clover.data.collators import ClipReader
 from clover.data.frame_cache import FrameCache
 from clover.data.loader import Loader
 from clover.data.order import Mixture
-from clover.data.shapes.corpus import read_pairs
+from clover.data.shapes.corpus import read_pairs, read_paragraphs
 from clover.data.text import Tokenizer
 from clover.data.text_lengths import cut_to_longest, longest_first
 from clover.data.transforms import training_clip
@@ -71,11 +71,11 @@ def cache_folder(corpus: Path, run: Path) -> Path:
     return corpus / ".cache"
 
 
-def captioned_videos(corpus: Path, split: str) -> list[CaptionedVideo]:
-    """Videos of a split with all their captions, in the order of the annotation file."""
+def captioned_videos(corpus: Path, split: str, *, with_paragraphs: bool = False) -> list[CaptionedVideo]:
+    """Videos of a split with all their captions (and paragraphs), in the order of the annotation file."""
     captions: dict[str, list[str]] = {}
     paths: dict[str, Path] = {}
-    for pair in read_pairs(corpus, split):
+    for pair in [*read_pairs(corpus, split), *(read_paragraphs(corpus, split) if with_paragraphs else ())]:
         captions.setdefault(pair.video_id, []).append(pair.text)
         paths[pair.video_id] = pair.video
     return [CaptionedVideo(video=paths[name], video_id=name, captions=tuple(texts)) for name, texts in captions.items()]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clover.data.collators import LabelBatch, LabelCollator, PretrainingBatch, PretrainingCollator
 from clover.data.order import steps_of_epochs
@@ -21,6 +21,7 @@ from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding
 from clover.experiment.pieces import Stage, states_folder
 from clover.experiment.sources import open_pretraining_data
+from clover.experiment.starting import Start
 from clover.experiment.validation import FIGURES, Validation
 from clover.modeling.initialise import initialise, new_model
 from clover.modeling.model import CloverModel, PretrainingOutput
@@ -51,7 +52,11 @@ _STAGES = {"video_warm_start": "video_warm_start", "text_warm_start": "text_warm
 
 def network_output(network: CloverModel, batch: PretrainingBatch) -> PretrainingOutput:
     """What the objectives look at, of one batch."""
-    return network.pretraining_output(
+    return network.pretraining_output(*_inputs(batch))
+
+
+def _inputs(batch: PretrainingBatch) -> tuple[Tensor, ...]:
+    return (
         batch.clip,
         batch.is_masked_cell,
         batch.token_ids,
@@ -95,9 +100,7 @@ def pretraining_loss(
     """
 
     def outputs(batch: PretrainingBatch) -> Outputs:
-        found = network_output(network, batch)
-        words = {"word_scores": found.word_scores} if objective.masked_word_weight else {}
-        return {name: getattr(found.embeddings, name) for name in objective.compared} | words
+        return network.wanted_outputs(*_inputs(batch), wanted=objective.wanted)
 
     return SplitLoss(
         outputs=outputs,
@@ -116,12 +119,18 @@ def _without_best(run: RunConfig) -> RunConfig:
 
 
 class Pretraining:
-    """A `PretrainingExperiment` built: data, tokenizer and network in place, ready to run."""
+    """A `PretrainingExperiment` built: data, tokenizer and network in place, ready to run.
+
+    Attributes:
+        init_weights: Number of weight tensors by part that were taken from another checkpoint.
+    """
 
     def __init__(self, experiment: PretrainingExperiment, folder: Path, *, quiet: bool = False) -> None:
         self.experiment, self.folder, self.quiet = experiment, Path(folder), quiet
         Compute(experiment.compute)  # a device that is not there is known before any work
-        self.data = open_pretraining_data(experiment.data, experiment.inputs, self.folder, quiet=quiet)
+        start = Start.read(experiment.init, experiment.init_parts) if experiment.init else None
+        data = replace(experiment.data, tokenizer=experiment.init or experiment.data.tokenizer)
+        self.data = open_pretraining_data(data, experiment.inputs, self.folder, quiet=quiet)
         self.tokenizer, self.skipped = self.data.tokenizer, self.data.skipped
         self.stages = {name: self._stage_config(name) for name in _STAGES}
         if self.stages["video_warm_start"].num_steps and not self.data.has_labels:
@@ -131,6 +140,8 @@ class Pretraining:
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
         self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
         self.network = new_model(self.config.model, seed=experiment.seed)
+        self.init_weights = start.put_into(self.network, quiet=quiet) if start else {}
+        self._init_fingerprint = start.fingerprint if start else ""
         self._validation = self._open_validation()
         self._skipped = SkippedSamples(self.folder, self.skipped, current())
         self._record = RunRecord(
@@ -139,6 +150,7 @@ class Pretraining:
             settings=experiment,
             stages={name: stage.num_steps for name, stage in self.stages.items() if stage.num_steps},
             data=lambda: self._settings["data"],
+            starting_checkpoint=self._init_fingerprint,
         )
 
     def _open_validation(self) -> Validation | None:
@@ -170,12 +182,13 @@ class Pretraining:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        """What decides the result: the config, the data, and the words of the tokenizer."""
-        return {
+        """What decides the result: the config, the weights it starts from, the data, and the words of the tokenizer."""
+        settings = {
             "experiment": deciding(self.experiment),
             "vocabulary": self.tokenizer.fingerprint,
             "data": dict(self.data.fingerprint()),
         }
+        return settings | ({"starting_checkpoint": self._init_fingerprint} if self._init_fingerprint else {})
 
     def _stage_config(self, name: str) -> StageConfig:
         """A stage's settings, its length in steps.
@@ -222,7 +235,7 @@ class Pretraining:
         with current().first_alone():
             if current().is_first:
                 clover.save_pretrained(self.folder / "checkpoint")
-        self._record.finish()
+        self._record.finish(**({"init_weights": self.init_weights} if self.init_weights else {}))
         return clover
 
     def collator(self) -> PretrainingCollator:
@@ -242,6 +255,8 @@ class Pretraining:
 
     def _pretrain(self, resume: bool) -> None:
         run, stage = self.experiment, self.stages["pretraining"]
+        if not stage.num_steps and any(config.num_steps for config in self.stages.values()):
+            return  # a run that makes warm encoders only
         scale = partial(ramp, num_steps=stage.num_steps, shares=run.ranking_ramp)
         loss = pretraining_loss(self.network, run.objective, ranking_scale=scale)
         collator = self.collator()

@@ -56,6 +56,11 @@ class PretrainingObjectiveConfig:
         ranked = _EMBEDDINGS[:4] if self.ranking_weight else ()
         return max(names, ranked, key=len)
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Outputs of the network that the terms look at: what is compared, and the scores of masked words."""
+        return (*self.compared, *(("word_scores",) if self.masked_word_weight else ()))
+
 
 _EMBEDDINGS = ("video", "text", "masked_video", "masked_text", "fused_for_video", "fused_for_text")
 

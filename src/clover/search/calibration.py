@@ -14,8 +14,8 @@ from clover.search.exact import ExactVectors
 
 NUM_RESULTS = 10
 """Recall is that of the ten nearest."""
-_NUM_QUERIES = 256
-_CANDIDATES = (32, 64, 128, 256, 512, 1024, 2048)
+_NUM_QUERIES = 512
+_CANDIDATES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def _rising(most: int) -> Iterator[int]:
 def _cost(compressed: CompressedVectors, effort: Effort) -> float:
     """Bytes that are looked at, by and large: of the inverted file, and of the candidates' codes.
 
-    The codes lie scattered and are taken apart in memory; a byte of them counts as much as 16 that are scanned.
+    The codes lie scattered and are taken apart in memory; a byte of them counts as much as 4 that are scanned.
     """
     scanned = effort.num_lists * len(compressed) / compressed.lists.nlist * compressed.lists.pq.M / 2
-    return scanned + 16 * effort.num_candidates * compressed.codec.size
+    return scanned + 4 * effort.num_candidates * compressed.codec.size

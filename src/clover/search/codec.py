@@ -1,28 +1,32 @@
-"""A byte per dimension: vectors turned to their principal axes, each axis with as many bits as it deserves.
+"""About a byte per dimension: vectors turned to their principal axes, each axis with as many bits as it deserves.
 
 Bits are shared out so that the squared error of scores is least (Cover and Thomas, Elements of Information Theory,
-10.3.3), two at a time, none to 16 of them. Where all axes vary alike this is plain scalar quantisation; embeddings
+10.3.3), none to 16 of them. Where all axes vary alike this is plain scalar quantisation; embeddings
 vary along few axes, and at the same size their error is three times smaller.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Float, Float32, Float64, Int64, UInt8
 
-_SIZES = (8, 4, 2)
-"""Bits of a digit."""
-_CHOICES = np.arange(0, 17, 2)
+_SIZES = (8, 4, 2, 1)
+"""Bits of a digit; codes of early versions have none of one bit."""
+_CHOICES = np.arange(17)
 """Bits of an axis."""
-_BITS_PER_DIMENSION = 8
 _NOTHING = 63
 """The shift of a digit that only fills a byte up."""
 _LEAST_COST = 0.01
 """Of an axis that queries leave alone, beside that of the others: not all queries are like the sample."""
+_NUM_TRIED = 8_192
+"""Vectors of the sample that ranges are tried on."""
+_REACHES = (0.0, 0.9, 1.6, 2.2, 2.7, 3.15, 3.55, 3.9)
+"""How far levels reach, in deviations, by their bits: 8 % beyond what is best for a Gaussian (Max, 1960)."""
 _BLOCK = 16_384
 
 
@@ -30,8 +34,8 @@ _BLOCK = 16_384
 class Codec:
     """Vectors ``[n d]`` to codes ``[n c]`` and back.
 
-    Along an axis a vector has a level, written in digits of eight, four and two bits. A code holds the digits of eight
-    bits of all axes, then those of four, two in a byte, then those of two.
+    Along an axis a vector has a level, written in digits of eight, four, two and one bits. A code holds the digits of
+    eight bits of all axes, those of the first axes first, then those of four, two in a byte, and so on.
 
     Attributes:
         mean: Subtracted first.
@@ -40,7 +44,7 @@ class Codec:
         steps: Distance of two levels, along every axis.
         axis_of: The axis of every digit.
         shifts: Bits of the level that follow a digit, or `_NOTHING`.
-        counts: How many digits of eight, four and two bits there are; they fill whole bytes.
+        counts: How many digits of eight, four, two and one bits there are; they fill whole bytes.
     """
 
     mean: Float32[np.ndarray, " d"]
@@ -49,11 +53,17 @@ class Codec:
     steps: Float32[np.ndarray, " d"]
     axis_of: Int64[np.ndarray, " digits"]
     shifts: Int64[np.ndarray, " digits"]
-    counts: Int64[np.ndarray, " 3"]
+    counts: Int64[np.ndarray, " sizes"]
 
     @classmethod
-    def fit(cls, sample: Float32[np.ndarray, "n d"], sample_queries: Float32[np.ndarray, "q d"] | None = None) -> Codec:
-        """Choose axes and digits for vectors like these, at a byte per dimension.
+    def fit(
+        cls,
+        sample: Float32[np.ndarray, "n d"],
+        sample_queries: Float32[np.ndarray, "q d"] | None = None,
+        *,
+        bits_per_dimension: float = 8.0,
+    ) -> Codec:
+        """Choose axes and digits for vectors like these.
 
         What an error along an axis costs a score grows with what queries have along it: they count as the vectors
         themselves do and, where sample queries are given, as those do, half each.
@@ -63,10 +73,11 @@ class Codec:
         _, axes = np.linalg.eigh(centred.T @ centred)
         axes = np.ascontiguousarray(axes[:, ::-1], dtype=np.float32)
         along = (sample - mean) @ axes
-        low, high = along.min(axis=0), along.max(axis=0)
+        lows, highs, errors = _ranges(along)
         asked = [sample @ axes] if sample_queries is None else [sample @ axes, sample_queries @ axes]
         costs = np.mean([(queries**2).mean(axis=0) for queries in asked], axis=0)
-        bits = _allotted(along.var(axis=0), high - low, costs + _LEAST_COST * costs.mean())
+        bits = _allotted(errors, costs + _LEAST_COST * costs.mean(), int(bits_per_dimension * len(mean)))
+        each = bits, np.arange(len(bits))
         axis_of: list[np.ndarray] = []
         shifts: list[np.ndarray] = []
         counts: list[int] = []
@@ -84,8 +95,8 @@ class Codec:
         return cls(
             mean=mean,
             axes=axes,
-            low=np.where(bits == 0, along.mean(axis=0), low).astype(np.float32),
-            steps=np.maximum((high - low) / (2.0**bits - 1).clip(1), 1e-12).astype(np.float32),
+            low=lows[each],
+            steps=np.maximum((highs[each] - lows[each]) / (2.0**bits - 1).clip(1), 1e-12).astype(np.float32),
             axis_of=np.concatenate(axis_of),
             shifts=np.concatenate(shifts),
             counts=np.array(counts, dtype=np.int64),
@@ -94,7 +105,7 @@ class Codec:
     @property
     def size(self) -> int:
         """Bytes of a code."""
-        return int(self.counts @ _SIZES) // 8
+        return int(self.counts @ _SIZES[: len(self.counts)]) // 8
 
     @cached_property
     def weights(self) -> Float32[np.ndarray, " digits"]:
@@ -107,28 +118,38 @@ class Codec:
 
     def encode(self, turned: Float32[np.ndarray, "n d"]) -> UInt8[np.ndarray, "n c"]:
         """Codes of vectors that were `turned`; what lies outside of the sample's range is moved to its border."""
-        masks = np.repeat([2**size - 1 for size in _SIZES], self.counts)
+        masks = np.repeat([2**size - 1 for size in _SIZES[: len(self.counts)]], self.counts).astype(np.uint16)
         is_used = self.shifts < _NOTHING
-        top = np.zeros(turned.shape[1], dtype=np.int64)
-        np.add.at(top, self.axis_of[is_used], masks[is_used] << self.shifts[is_used])
-        levels = np.rint((turned - self.low) / self.steps).clip(0, top).astype(np.int64)
-        digits = ((levels[:, self.axis_of] >> self.shifts) & masks).astype(np.uint8)
-        bytes_, halves, quarters = np.split(digits, np.cumsum(self.counts)[:-1], axis=1)
-        packed_quarters = quarters[:, ::4] << 6 | quarters[:, 1::4] << 4 | quarters[:, 2::4] << 2 | quarters[:, 3::4]
-        return np.concatenate([bytes_, halves[:, ::2] << 4 | halves[:, 1::2], packed_quarters], axis=1)
+        top = np.zeros(turned.shape[1], dtype=np.float32)
+        np.add.at(top, self.axis_of[is_used], masks[is_used] * 2.0 ** self.shifts[is_used])
+        levels = np.rint((turned - self.low) / self.steps).clip(0, top).astype(np.uint16)
+        shifts = np.where(is_used, self.shifts, 0).astype(np.uint16)
+        digits = (levels[:, self.axis_of] >> shifts & np.where(is_used, masks, 0).astype(np.uint16)).astype(np.uint8)
+        packed = []
+        for size, some in zip(_SIZES, np.split(digits, np.cumsum(self.counts)[:-1], axis=1), strict=False):
+            share = 8 // size
+            parts = [some[:, place::share] << (8 - size * (place + 1)) for place in range(share)]
+            packed.append(functools.reduce(np.bitwise_or, parts))
+        return np.concatenate(packed, axis=1)
 
-    def digits(self, codes: UInt8[np.ndarray, "n c"]) -> Float32[np.ndarray, "n digits"]:
-        """The digits of codes."""
-        found = np.empty((len(codes), len(self.axis_of)), dtype=np.float32)
-        first, byte = 0, 0
-        for size, count in zip(_SIZES, self.counts.tolist(), strict=True):
+    @cached_property
+    def _order(self) -> Int64[np.ndarray, " digits"]:
+        """Places of the digits as `digits` gives them: those of a byte's upper bits, then those of its lower ones."""
+        places = np.split(np.arange(len(self.axis_of)), np.cumsum(self.counts)[:-1])
+        return np.concatenate(
+            [some[first :: 8 // size] for size, some in zip(_SIZES, places, strict=False) for first in range(8 // size)]
+        )
+
+    def digits(self, codes: UInt8[np.ndarray, "n c"]) -> UInt8[np.ndarray, "n digits"]:
+        """The digits of codes, in the order of `_order`: whole rows are shifted at once."""
+        parts = []
+        byte = 0
+        for size, count in zip(_SIZES, self.counts.tolist(), strict=False):
             share = 8 // size
             packed = codes[:, byte : byte + count // share]
-            for place in range(share):
-                shift = 8 - size * (place + 1)
-                found[:, first + place : first + count : share] = (packed >> shift) & (2**size - 1)
-            first, byte = first + count, byte + count // share
-        return found
+            parts += [packed >> (8 - size * (place + 1)) & (2**size - 1) for place in range(share)]
+            byte += count // share
+        return np.concatenate(parts, axis=1)
 
     def scores(
         self, codes: UInt8[np.ndarray, "n c"], queries: Float32[np.ndarray, "q d"]
@@ -136,16 +157,24 @@ class Codec:
         """Dot products of coded vectors with queries, which are not `turned`."""
         along = queries @ self.axes
         offset = queries @ self.mean + along @ self.low
-        weighted = (along[:, self.axis_of] * self.weights).T
+        weighted = (along[:, self.axis_of] * self.weights)[:, self._order].T
         parts = [
-            self.digits(codes[start : start + _BLOCK]) @ weighted + offset for start in range(0, len(codes), _BLOCK)
+            self.digits(codes[start : start + _BLOCK]).astype(np.float32) @ weighted + offset
+            for start in range(0, len(codes), _BLOCK)
         ]
         return np.concatenate(parts) if parts else np.zeros((0, len(queries)), dtype=np.float32)
+
+    def rough_scores(
+        self, codes: UInt8[np.ndarray, "n b"], query: Float32[np.ndarray, " d"]
+    ) -> Float32[np.ndarray, " n"]:
+        """Dot products by the first bytes of codes alone, less what is the same for all: digits of eight bits."""
+        first = slice(0, codes.shape[1])
+        return codes.astype(np.float32) @ ((query @ self.axes)[self.axis_of[first]] * self.weights[first])
 
     def decode(self, codes: UInt8[np.ndarray, "n c"]) -> Float32[np.ndarray, "n d"]:
         """The vectors that codes stand for."""
         turned = np.tile(self.low, (len(codes), 1))
-        np.add.at(turned.T, self.axis_of, (self.digits(codes) * self.weights).T)
+        np.add.at(turned.T, self.axis_of[self._order], (self.digits(codes) * self.weights[self._order]).T)
         return turned @ self.axes.T + self.mean
 
     def to_bytes(self) -> bytes:
@@ -165,15 +194,39 @@ class Codec:
             return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
 
+def _ranges(
+    along: Float32[np.ndarray, "n d"],
+) -> tuple[Float32[np.ndarray, "choices d"], Float32[np.ndarray, "choices d"], Float64[np.ndarray, "choices d"]]:
+    """The lowest and the highest level of every axis by its bits, and the squared error with them.
+
+    All levels cover the range; with few bits, they go only as far as is best for a Gaussian, if that is better.
+    """
+    mean, deviation = along.mean(axis=0), along.std(axis=0)
+    low, high = along.min(axis=0), along.max(axis=0)
+    tried = along[:: max(1, len(along) // _NUM_TRIED)]
+    lows, highs = np.tile(mean, (2, len(_CHOICES), 1))
+    errors = np.full(lows.shape, np.inf)
+    errors[0] = along.var(axis=0)
+    for bits in _CHOICES[1:].tolist():
+        borders = [
+            (np.maximum(low, mean - reach * deviation), np.minimum(high, mean + reach * deviation))
+            for reach in _REACHES[bits : bits + 1]
+        ]
+        for first, last in [(low, high), *borders]:
+            step = np.maximum((last - first) / np.float32(2**bits - 1), 1e-12)
+            levels = np.rint((tried - first) / step).clip(0, 2**bits - 1)
+            error = ((levels * step + first - tried) ** 2).mean(axis=0)
+            is_better = error < errors[bits]
+            lows[bits, is_better], highs[bits, is_better] = first[is_better], last[is_better]
+            errors[bits, is_better] = error[is_better]
+    return lows, highs, errors
+
+
 def _allotted(
-    variances: Float[np.ndarray, " d"], ranges: Float[np.ndarray, " d"], costs: Float[np.ndarray, " d"]
+    errors: Float64[np.ndarray, "choices d"], costs: Float[np.ndarray, " d"], budget: int
 ) -> Int64[np.ndarray, " d"]:
     """Bits of every axis, so that the sum of the squared errors, each at its cost, is least."""
-    levels = (2.0**_CHOICES - 1).clip(1)
-    errors = (ranges[:, None] / levels) ** 2 / 12
-    errors[:, 0] = variances
-    errors *= costs[:, None] / costs.mean()
-    budget = _BITS_PER_DIMENSION * len(variances)
+    errors = errors.T * (costs[:, None] / costs.mean())
     # bits are worth a price in error: the lowest at which all can be paid
     low, high = 1e-30, 1.0 + float(errors.max())
     for _ in range(100):
@@ -184,8 +237,7 @@ def _allotted(
             high = price
     bits = _CHOICES[(errors + high * _CHOICES).argmin(axis=1)].astype(np.int64)
     # axes that vary alike are raised all at once or not at all: what is left over goes to them one by one
-    while budget - bits.sum() >= 2 and (bits < _CHOICES[-1]).any():
-        place = bits // 2
-        gains = errors[np.arange(len(bits)), place] - errors[np.arange(len(bits)), np.minimum(place + 1, 8)]
-        bits[np.argmax(np.where(bits < _CHOICES[-1], gains, -1))] += 2
+    while bits.sum() < budget and (bits < _CHOICES[-1]).any():
+        gains = errors[np.arange(len(bits)), bits] - errors[np.arange(len(bits)), np.minimum(bits + 1, _CHOICES[-1])]
+        bits[np.argmax(np.where(bits < _CHOICES[-1], gains, -1))] += 1
     return bits

@@ -23,12 +23,14 @@ _BLOCK = 65_536
 _SAMPLE = 100_000
 _LEADING_SHARE = 0.8
 """Of the variance, that the axes in the inverted file must hold at least."""
-_LIST_BYTES = 0.1
-"""Of the inverted file, per dimension."""
 _ROW_BYTES = 11
 """What it needs per row beside product codes: the row's number, and shares of the centroids and of unfilled blocks."""
 _POINTS_PER_LIST = 64
 _FEW_ROWS = 20_000
+_LEAST_ROUGH = 64
+"""Bytes of codes that tell which candidates stay."""
+_LEAST_KEPT = 128
+"""Candidates that stay when the first bytes of their codes are compared; the whole codes decide among them."""
 
 
 def faiss() -> Any:
@@ -61,6 +63,20 @@ class Effort:
     """Lists of the inverted file that are looked at."""
     num_candidates: int
     """Rows that it proposes, to be scored by their codes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """How the bytes of a vector, 1.1 per dimension, are shared out."""
+
+    bits: float
+    """Of a code, per dimension."""
+    list_bytes: float
+    """Of the inverted file, per dimension."""
+
+
+SPLITS = (Split(bits=7.3, list_bytes=0.16), Split(bits=7.95, list_bytes=0.1))
+"""The first proposes well, so few candidates are enough; with the second, codes tell apart what is nearly as near."""
 
 
 class CompressedVectors:
@@ -105,6 +121,10 @@ class CompressedVectors:
         self, query: Float32[np.ndarray, " d"], candidates: Int64[np.ndarray, " r"], num_results: int
     ) -> tuple[Int64[np.ndarray, " k"], Float32[np.ndarray, " k"]]:
         """The best rows of some, given in order, and their scores."""
+        if len(candidates) > 2 * (kept := max(_LEAST_KEPT, 8 * num_results)):
+            num_bytes = min(max(_LEAST_ROUGH, len(self.codec.low) // 4), int(self.codec.counts[0]))
+            rough = self.codec.rough_scores(np.asarray(self.codes[candidates, :num_bytes]), query)
+            candidates = candidates[np.sort(np.argpartition(-rough, kept)[:kept])]
         scores = self.codec.scores(np.asarray(self.codes[candidates]), query[None])[:, 0]
         first = top(scores, num_results)
         return candidates[first], scores[first]
@@ -129,21 +149,27 @@ class CompressedVectors:
 class Compressor:
     """A codec and an inverted file for vectors like those it is made with, still without any."""
 
-    def __init__(self, vectors: ExactVectors, sample_queries: Float32[np.ndarray, "q d"] | None = None) -> None:
+    def __init__(
+        self,
+        vectors: ExactVectors,
+        sample_queries: Float32[np.ndarray, "q d"] | None = None,
+        split: Split = SPLITS[0],
+    ) -> None:
         """Choose and train.
 
         Args:
             vectors: At least 2,000.
             sample_queries: As they will be asked.
+            split: Of the bytes.
 
         Raises:
             LibraryError: FAISS is missing.
         """
         library = faiss()
         chosen = np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE]
-        self.codec = Codec.fit(vectors.rows(np.sort(chosen)), sample_queries)
+        self.codec = Codec.fit(vectors.rows(np.sort(chosen)), sample_queries, bits_per_dimension=split.bits)
         self.vectors = vectors
-        self.lists = _trained_lists(library, self.codec, vectors)
+        self.lists = _trained_lists(library, self.codec, vectors, split.list_bytes)
 
     def codes(self) -> Iterator[UInt8[np.ndarray, "n c"]]:
         """Codes of all vectors, block by block; the inverted file takes them in on the way."""
@@ -153,13 +179,13 @@ class Compressor:
             yield self.codec.encode(turned)
 
 
-def _trained_lists(library: Any, codec: Codec, vectors: ExactVectors) -> Any:
+def _trained_lists(library: Any, codec: Codec, vectors: ExactVectors, list_bytes: float) -> Any:
     """An empty inverted file for vectors like these."""
     width = len(codec.low)
     num_lists = max(16, int(4 * math.sqrt(len(vectors))))
     chosen = np.random.default_rng(1).permutation(len(vectors))[: num_lists * _POINTS_PER_LIST]
     turned = codec.turned(vectors.rows(np.sort(chosen)))
-    num_groups = max(width // 10, 1, 2 * int(_LIST_BYTES * width - _ROW_BYTES))
+    num_groups = max(width // 10, 1, 2 * int(list_bytes * width - _ROW_BYTES))
     shares = np.cumsum(turned.var(axis=0))
     num_leading = int(np.searchsorted(shares, _LEADING_SHARE * shares[-1])) + 1
     # an axis for each four bits tells most; only where the variance is spread wide, several share them

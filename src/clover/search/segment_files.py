@@ -20,7 +20,7 @@ from clover.errors import LibraryError
 from clover.files import checksum, written_aside
 from clover.search.calibration import calibrate
 from clover.search.codec import Codec
-from clover.search.compressed import CompressedVectors, Compressor, Effort, faiss, has_faiss
+from clover.search.compressed import SPLITS, CompressedVectors, Compressor, Effort, faiss, has_faiss
 from clover.search.exact import ExactVectors
 from clover.search.interface import SearchOptions, VideoRecord
 from clover.search.segment import ROW, Segment
@@ -94,12 +94,14 @@ def _compress(
     """Write compressed vectors beside exact ones and take them, if they find enough."""
     if not has_faiss():
         return exact, {"kind": "exact", "why": "FAISS is not installed; pip install 'clover-vl[search]'"}
-    compressor = Compressor(exact, sample_queries)
-    _write_array(paths.codes, compressor.codes(), (len(exact), compressor.codec.size), np.dtype(np.uint8))
-    everything = Effort(num_lists=compressor.lists.nlist, num_candidates=len(exact))
-    vectors = CompressedVectors(compressor.codec, _mapped(paths.codes), compressor.lists, everything)
-    found = calibrate(exact, vectors, options.target_recall, sample_queries)
-    if found is None:
+    for split in SPLITS:
+        compressor = Compressor(exact, sample_queries, split)
+        _write_array(paths.codes, compressor.codes(), (len(exact), compressor.codec.size), np.dtype(np.uint8))
+        everything = Effort(num_lists=compressor.lists.nlist, num_candidates=len(exact))
+        vectors = CompressedVectors(compressor.codec, _mapped(paths.codes), compressor.lists, everything)
+        if found := calibrate(exact, vectors, options.target_recall, sample_queries):
+            break
+    else:
         paths.codes.unlink()
         return exact, {"kind": "exact", "why": f"compressed, a recall of {options.target_recall} is out of reach"}
     with written_aside(paths.codec) as aside:
