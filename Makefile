@@ -12,7 +12,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Clover needs Python 3.11 or later; name one with make PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[tensorboard,wandb,lora,ray,spacy,nltk,search,milvus,dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[tensorboard,wandb,lora,ray,spacy,nltk,search,milvus,serve,dev]'
 	touch $@
 
 demo: $(STAMP)
@@ -23,6 +23,7 @@ benchmarks-shapes: $(STAMP)
 	$(BIN)/python benchmarks/eleven.py --checkpoint demo/pretraining/checkpoint --out benchmarks-shapes --save
 
 test: $(STAMP)
+	$(BIN)/python tests/serving/obtain_chromium.py
 	$(BIN)/python -m pytest
 
 check: $(STAMP)

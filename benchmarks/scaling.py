@@ -161,7 +161,7 @@ def simulated_setting(options: argparse.Namespace) -> Setting:
 
 
 def simulate_all(options: argparse.Namespace) -> None:
-    """All numbers of devices and batches, with the objective as it is and split."""
+    """All numbers of devices and batches."""
     setting, around = simulated_setting(options), Surroundings()
     print(
         f"SIMULATED: {setting.device.name}, {100 * setting.utilisation:.0f} % of {setting.device.flops:.3g} FLOP/s, "
@@ -177,15 +177,12 @@ def simulate_all(options: argparse.Namespace) -> None:
     rows = []
     for batch_size in options.batch_size:
         for count in (1, 8, 64, 128, 256, 512):
-            for splits in (False, True)[: 1 + (count > 1)]:
-                each = simulate(with_devices(setting, count, batch_size, shares_objective=splits), around)
-                rows.append(asdict(each) | {"shares_objective": splits})
-                print(row_of(each, splits=splits))
+            each = simulate(with_devices(setting, count, batch_size), around)
+            rows.append(asdict(each))
+            print(row_of(each))
     print(
         "\nslowest, gather, objective, reduce: milliseconds of a step beyond the computation of a mean device;\n"
-        "failing: days with savings and failures; cores: that decode, for each GPU; GiB: of the objective.\n"
-        "split: if each device compared only its own samples with the batch, which Clover does not do: every device\n"
-        "compares all with all."
+        "failing: days with savings and failures; cores: that decode, for each GPU; GiB: of the objective."
     )
     shown = next(row for row in rows if row["num_devices"] == RATIO_AT)
     finish(
@@ -208,14 +205,13 @@ def _rounded(value: object) -> object:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def row_of(each: Simulated, *, splits: bool) -> str:
+def row_of(each: Simulated) -> str:
     """One line of the table."""
-    marks = ["split"] * splits + ["DOES NOT FIT"] * (not each.fits)
     return (
         f"{each.num_devices:>5} {each.batch_size:>6} {each.micro_batch_size:>5} {each.step * 1e3:>9,.1f} "
         f"{each.slowest * 1e3:>8.1f} {each.gather * 1e3:>7.1f} {each.objective * 1e3:>9.1f} {each.reduce * 1e3:>7.1f} "
         f"{each.efficiency:>9.1%} {each.days:>6.2f} {each.days_with_failures:>7.2f} "
-        f"{each.decode_cores_per_device:>6.0f} {each.objective_gibibytes:>5.1f} {' '.join(marks)}"
+        f"{each.decode_cores_per_device:>6.0f} {each.objective_gibibytes:>5.1f} {'' if each.fits else 'DOES NOT FIT'}"
     ).rstrip()
 
 

@@ -1,8 +1,9 @@
 """A run on many devices, simulated: step after step, with devices of unequal speed, transfers, and failures.
 
 What a step does comes from `clover.planning`; here is added what shows on many devices only. A step takes the slowest
-device's computation; the gather of the embeddings, for which all wait; the objective, on every device alike; and what
-is left of the sum of the gradients when the backward pass of the last micro-batch, behind which it runs, is over.
+device's computation; the exchange of the embeddings and their gradients, for which all wait; the objective, of which
+every device has its share; and what is left of the sum of the gradients when the backward pass of the last micro-batch,
+behind which it runs, is over.
 """
 
 from __future__ import annotations
@@ -74,9 +75,8 @@ def simulate(setting: Setting, around: Surroundings, *, seed: int = 0) -> Simula
         seed: Of the devices' speeds.
     """
     plan, generator = make_plan(setting), np.random.default_rng(seed)
-    workload = setting.workload
-    weights = {"video": workload.num_videos, "image": workload.num_images}
-    share = {name: count / sum(weights.values()) for name, count in weights.items()}
+    counts = setting.workload.samples(setting.batch_size)
+    share = {name: count / sum(counts.values()) for name, count in counts.items()}
     parts = dict.fromkeys(("compute", "slowest", "gather", "objective", "reduce"), 0.0)
     for name in ("video", "image"):
         for part, seconds in _step(setting, plan, around, name, generator).items():
@@ -114,7 +114,7 @@ def _step(
     )
     hops = math.ceil(math.log2(count)) if count > 1 else 0
     # gathers go round in a ring; sums go up and down a tree where the way is long (as collective libraries choose)
-    gather = plan.traffic.embeddings / setting.bandwidth + (count - 1) * around.latency
+    gather = plan.traffic.embeddings / setting.bandwidth + 3 * (count - 1) * around.latency
     reduce = (plan.traffic.gradients + plan.traffic.weights) / setting.bandwidth + 2 * hops * around.latency
     left = np.maximum(0.0, reduce - BACKWARD_SHARE * last_pass * speeds)
     return {
@@ -140,12 +140,6 @@ def _with_failures(days: float, num_devices: int, around: Surroundings) -> tuple
     return whole, interval, 24 * whole / between
 
 
-def with_devices(setting: Setting, num_devices: int, batch_size: int, *, shares_objective: bool) -> Setting:
+def with_devices(setting: Setting, num_devices: int, batch_size: int) -> Setting:
     """The same run on another number of devices."""
-    return replace(
-        setting,
-        num_devices=num_devices,
-        batch_size=batch_size,
-        micro_batch_size=0,
-        objective_shares=num_devices if shares_objective else 1,
-    )
+    return replace(setting, num_devices=num_devices, batch_size=batch_size, micro_batch_size=0)

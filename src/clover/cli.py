@@ -20,6 +20,7 @@ COMMANDS = {
     "corpus": ("corpus:corpus", "write the generated corpus of moving shapes"),
     "pretrain": ("train:pretrain", "pre-train a model by a recipe"),
     "finetune": ("train:finetune", "fine-tune a pre-trained model, by a recipe or on a benchmark"),
+    "ablate": ("ablate:ablate", "the paper's ablations: every system, several seeds, statistics, a report"),
     "plan": ("plan:plan", "operations, memory, days and cores of a pre-training run, before it is run"),
     "evaluate": ("evaluate:evaluate", "figures of a checkpoint beside chance, on a corpus or a benchmark"),
     "benchmarks": ("benchmarks:benchmarks", "the eleven benchmarks: files, splits, frames, metric, published figures"),
@@ -31,6 +32,7 @@ COMMANDS = {
     "join": ("library:join", "join libraries that several machines made"),
     "search": ("searching:search_library", "find moments of a library by a sentence"),
     "ask": ("asking:ask", "ask a question about a video"),
+    "serve": ("serve:serve", "show a library in the browser, and serve it to programs"),
 }
 
 

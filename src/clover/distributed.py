@@ -57,13 +57,11 @@ class Processes:
         dist.all_reduce(sums)
         return sums.tolist()
 
-    def largest(self, value: int, device: torch.device | None = None) -> int:
-        """The largest of the processes' numbers."""
-        if self.count == 1:
-            return value
-        largest = torch.tensor(value, device=device)
-        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
-        return int(largest)
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of the processes' tensors, of one shape, in place and without a graph."""
+        if self.count > 1:
+            dist.all_reduce(value)
+        return value
 
     def told(self, value: Any) -> list[Any]:
         """What every process has to say, in their order; small plain objects."""

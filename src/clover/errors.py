@@ -37,5 +37,9 @@ class LibraryError(CloverError):
     """A search library that is missing, broken, or made by another model."""
 
 
+class LibraryBusyError(LibraryError):
+    """A search library that another command is changing, or has changed meanwhile; trying again later may help."""
+
+
 class ConfigError(CloverError):
     """A setting, recipe or option that does not exist or contradicts another."""

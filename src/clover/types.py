@@ -144,3 +144,24 @@ class MultiChoice:
     options: tuple[str, ...]
     label: int
     index: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """A video, a caption of it, and the same caption with one thing changed, so that it is not true.
+
+    Attributes:
+        video: Path of the media file.
+        video_id: Name of the video within its data set.
+        text: The true caption.
+        changed: The false one.
+        word_class: What was changed: color, shape, verb, direction, order, number or relation.
+        index: Row number in the annotation file.
+    """
+
+    video: Path
+    video_id: str
+    text: str
+    changed: str
+    word_class: str
+    index: int

@@ -103,9 +103,9 @@ def unreadable(bad):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_what_cannot_be_read_is_skipped_counted_and_named(num_workers):
-    skipped = {}
-    run = loader(make_batch=unreadable(lambda item: item % 10 == 3), num_workers=num_workers, skipped=skipped)
+    run = loader(make_batch=unreadable(lambda item: item % 10 == 3), num_workers=num_workers)
     batches = list(run.batches(0, 6))
+    skipped = {name: reason for batch in batches for name, reason in batch.skipped}
     assert sum(len(batch.names) for batch in batches) == 48 - len(skipped)
     drawn = {str(row) for row in np.random.default_rng([5, 1, 0]).permutation(50)[:48]}
     assert skipped == {name: f"{name}.mp4: is cut short" for name in drawn if name.endswith("3")}
@@ -113,13 +113,37 @@ def test_what_cannot_be_read_is_skipped_counted_and_named(num_workers):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_share_of_which_nothing_can_be_read_is_an_error(num_workers):
-    lost = set(np.random.default_rng([5, 1, 0]).permutation(50)[12:16].tolist())
-    run = loader(make_batch=unreadable(lost.__contains__), num_workers=num_workers, rank=1, num_ranks=2)
-    with pytest.raises(DataError, match=r"step 1, process 1: none of the 4 videos .* is cut short"):
+@pytest.mark.parametrize("num_ranks", [1, 2, 8])
+def test_a_share_of_which_nothing_can_be_read_is_made_of_others(num_workers, num_ranks):
+    """Drawn by the seed, from outside of the batch; all that was tried is told, and other shares stay as they are."""
+    rank, order = num_ranks - 1, np.random.default_rng([5, 1, 0]).permutation(50)
+    lost = set(np.array_split(order[8:16], num_ranks)[rank].tolist()) | {int(row) for row in order[16:50:2]}
+    settings = {"make_batch": unreadable(lost.__contains__), "num_ranks": num_ranks, "num_workers": num_workers}
+    run = loader(rank=rank, **settings)
+    [found] = run.batches(1, 2)
+    assert len(found.names) >= 1
+    assert not {int(name) for name in found.names} & ({*order[8:16].tolist()} | lost)
+    assert {name for name, _ in found.skipped} >= {str(row) for row in lost & {*order[8:16].tolist()}}
+    assert found.names == run.batch(1).names == loader(rank=rank, **settings).batch(1).names
+    if rank:
+        assert loader(rank=0, **settings).batch(1).names == loader(rank=0, num_ranks=num_ranks).batch(1).names
+
+
+def test_others_are_taken_from_the_batch_where_there_is_nothing_else():
+    lost = set(np.random.default_rng([5, 1, 0]).permutation(8)[4:].tolist())
+    run = loader(range(8), make_batch=unreadable(lost.__contains__), rank=1, num_ranks=2)
+    assert {int(name) for name in run.batch(0).names} == set(range(8)) - lost
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_where_nothing_can_be_read_several_times_in_a_row_the_run_stops(num_workers):
+    run = loader(make_batch=unreadable(lambda item: True), num_workers=num_workers, rank=1, num_ranks=2)
+    with pytest.raises(
+        DataError, match=r"step 1, process 1: none of the 4 videos .* is cut short \(nor can any of 64 drawn"
+    ):
         list(run.batches(1, 2))
-    other = loader(make_batch=unreadable(lost.__contains__), rank=0, num_ranks=2)
-    assert len(other.batch(1).names) == 4
+    with pytest.raises(DataError, match=r"step 0: none of the 8 videos of a batch can be read; the last: .*short$"):
+        loader(range(8), make_batch=unreadable(lambda item: True)).batch(0)  # there are no others
 
 
 def dying(how):

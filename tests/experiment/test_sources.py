@@ -235,6 +235,10 @@ def test_what_is_broken_is_skipped_counted_and_named(num_workers, published, tmp
     name = f"{tmp_path / 'tars/0.tar'}, sample {key}"
     assert name in run.skipped and run.skipped[name].startswith(f"{name}: is not a video")
     assert len(rows(tmp_path / "run")) == 5
+    listed = [json.loads(line) for line in (tmp_path / "run/skipped.jsonl").read_text().splitlines()]
+    assert {row["path"]: row["reason"] for row in listed} == run.skipped
+    assert [row["stage"] for row in listed if row["path"] == name] == ["pretraining"]
+    assert all(row["step"] is None for row in listed if row["path"] != name)
     strict = replace(experiment, data=replace(experiment.data, strict=True))
     with pytest.raises(DataError, match=r"1\.tar: expected an uncompressed tar .*without --data.strict"):
         Pretraining(strict, tmp_path / "strict", quiet=True)

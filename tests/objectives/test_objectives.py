@@ -7,9 +7,15 @@ from hypothesis import strategies as st
 
 from clover.errors import ConfigError
 from clover.modeling.model import Embeddings, PretrainingOutput
-from clover.objectives.contrastive import exclusive_nce, info_nce, ranking
+from clover.objectives.contrastive import exclusive_nce, info_nce, ranking, row_blocks
 from clover.objectives.masked_words import focal_loss
-from clover.objectives.pretraining import PretrainingObjectiveConfig, pretraining_losses
+from clover.objectives.pretraining import (
+    PretrainingObjectiveConfig,
+    embedding_terms,
+    pretraining_losses,
+    weighted_sum,
+)
+from saved_memory import SavedMemory
 
 
 def output(batch=4, width=6, masked=3, seed=0):
@@ -67,3 +73,66 @@ def test_weights_leave_terms_out_and_scale_them():
     nothing = PretrainingObjectiveConfig(alignment="none", ranking_weight=0.0, masked_word_weight=0.0)
     with pytest.raises(ConfigError, match="no term"):
         pretraining_losses(out, targets, nothing)
+
+
+OBJECTIVES = {
+    "tri-modal": PretrainingObjectiveConfig(ranking_margin=1.0),
+    "summed": PretrainingObjectiveConfig(reduction="sum"),
+    "pair-wise": PretrainingObjectiveConfig(alignment="pair-wise"),
+    "ranking": PretrainingObjectiveConfig(alignment="none"),
+}
+
+
+def made(config, batch, width=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(batch, width, generator=generator, dtype=torch.float64).requires_grad_()
+        for name in config.compared
+    }
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(sorted(OBJECTIVES)), st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(1, 60))
+def test_what_rows_add_makes_the_whole(name, sizes, most_pairs):
+    """Over processes of any shares, and row block by row block: terms and gradients of the batch in one piece."""
+    config, batch = OBJECTIVES[name], sum(sizes)
+    whole, pieces = made(config, batch), made(config, batch)
+    expected = embedding_terms(whole, config, ranking_scale=0.3)
+    weighted_sum(expected).total.backward()
+    found, start = dict.fromkeys(expected, 0.0), 0
+    for size in sizes:
+        for rows in row_blocks(slice(start, start + size), batch, most_pairs):
+            terms = embedding_terms(pieces, config, ranking_scale=0.3, rows=rows)
+            weighted_sum(terms).total.backward()
+            found = {each: value + terms[each].value.item() for each, value in found.items()}
+        start += size
+    assert found == pytest.approx({each: term.value.item() for each, term in expected.items()}, rel=1e-10)
+    for each, value in whole.items():
+        if value.grad is not None:
+            torch.testing.assert_close(pieces[each].grad, value.grad, rtol=1e-10, atol=1e-12)
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 300), st.integers(1, 50_000))
+def test_row_blocks_follow_one_another(size, before, after, most_pairs):
+    own, total = slice(before, before + size), before + size + after
+    blocks = row_blocks(own, total, most_pairs)
+    assert [row for block in blocks for row in range(block.start, block.stop)] == list(range(own.start, own.stop))
+    assert all(block.stop - block.start == 1 or (block.stop - block.start) * total <= most_pairs for block in blocks)
+
+
+def test_ordinary_batches_are_compared_in_one_piece():
+    assert row_blocks(slice(0, 4096), 4096) == [None]
+    assert row_blocks(slice(0, 2), 2, 1) == [slice(0, 1), slice(1, 2)]
+    assert len(row_blocks(slice(0, 32_768), 32_768)) == 64
+
+
+def test_a_share_of_the_rows_holds_a_share_of_the_pairs():
+    config = OBJECTIVES["tri-modal"]
+
+    def peak(rows):
+        embeddings = made(config, 512, width=4)
+        with SavedMemory(embeddings.values()) as memory:
+            weighted_sum(embedding_terms(embeddings, config, rows=rows)).total.backward()
+        return memory.peak
+
+    assert peak(slice(128, 192)) == pytest.approx(peak(None) / 8, rel=0.15)

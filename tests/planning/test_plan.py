@@ -1,6 +1,7 @@
 """Memory, devices, traffic and the whole plan."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -11,11 +12,14 @@ from hypothesis import strategies as st
 from clover.cli import main
 from clover.commands.plan import PlanOptions, setting_of
 from clover.commands.plan_tables import duration
+from clover.data.loader import Loader
+from clover.data.order import Mixture
 from clover.errors import ConfigError
 from clover.objectives.pretraining import PretrainingObjectiveConfig, embedding_terms, weighted_sum
 from clover.planning.devices import DEVICES, parse_devices
 from clover.planning.objective import OBJECTIVES
 from clover.planning.plan import make_plan
+from clover.planning.workload import Workload
 from saved_memory import SavedMemory
 
 
@@ -74,6 +78,7 @@ def test_own_devices_need_both_figures_and_known_ones_take_either():
         (["base-size", "--epochs", "0"], "more than 0 epochs"),
         (["base-size", "--videos", "-3"], "-3 videos"),
         (["base-size", "--videos", "0"], "trains nothing"),
+        (["webvid_cc3m", "--videos", "1000"], "1000 videos do not fill a batch of 1024"),
         (["base-size", "--device-flops", "-1"], "give both above 0"),
         (["base-size", "--epochs", "nan"], "more than 0 epochs"),
         (["base-size", "--utilisation", "nan"], "utilisation is nan %"),
@@ -96,7 +101,7 @@ def test_gradient_cache_begins_where_the_batch_does_not_fit():
     assert many.executed_flops == many.training_flops == one.training_flops
     assert one.traffic.total == 0
     assert one.video_step.compute_seconds == pytest.approx(64 * 4 / 3 * many.video_step.compute_seconds, rel=1e-3)
-    assert one.video_step.objective_seconds == many.video_step.objective_seconds
+    assert one.video_step.objective_seconds == pytest.approx(64 * many.video_step.objective_seconds, rel=1e-6)
 
 
 @settings(max_examples=25, deadline=None)
@@ -141,7 +146,7 @@ def test_traffic_counts_every_pass_of_a_sharded_network():
     assert copied.traffic.gradients == pytest.approx(2 * weights)
     assert sharded.traffic.gradients == pytest.approx(4 * weights)
     assert sharded.traffic.weights == pytest.approx(3 * 4 * weights)
-    assert copied.traffic.embeddings == sharded.traffic.embeddings == 7 / 8 * 6 * 1024 * 768 * 4
+    assert copied.traffic.embeddings == sharded.traffic.embeddings == 3 * 7 / 8 * 6 * 1024 * 768 * 4
 
 
 def test_rings_are_as_fast_as_their_slowest_link():
@@ -150,18 +155,59 @@ def test_rings_are_as_fast_as_their_slowest_link():
     assert setting_of(PlanOptions(recipe="base-size", devices="16xL40S", machine_bandwidth=400.0)).bandwidth == 32e9
 
 
-def test_a_shared_objective_takes_a_share_of_the_pairs():
-    setting = setting_of(PlanOptions(recipe="webvid_cc3m", devices="64xH100", batch_size=32_768))
-    whole, shared = make_plan(setting), make_plan(replace(setting, objective_shares=64))
-    assert not whole.fits and shared.fits
-    assert shared.objective_flops == whole.objective_flops // 64
-    pairs = 21.5 * 4 * 32_768**2
-    assert whole.memory.objective - shared.memory.objective == pytest.approx(pairs * 63 / 64)
+def test_devices_share_the_objective():
+    one, many = (plan_of(devices=f"{count}xH100", batch_size=32_768) for count in (1, 64))
+    assert many.fits
+    assert many.objective_flops == one.objective_flops // 64
+    # one takes as many rows at a time as make the pairs of 4,096 samples; a 64th of 32,768 is four times as many
+    assert one.memory.objective == many.memory.objective
+    few = plan_of(devices="512xH100", batch_size=32_768)
+    assert one.memory.objective - few.memory.objective == pytest.approx(21.5 * 4 * (4096**2 - 32_768**2 / 512))
+
+
+def test_the_plan_takes_the_steps_of_the_run():
+    """The images take longer, and the videos begin anew meanwhile."""
+    plan = plan_of()
+    assert plan.num_steps == 40 * 2 * (2_800_000 // 1024) == 218_720
+    assert plan.videos_per_second == plan.images_per_second
+    assert plan.days * 86_400 * plan.samples_per_second == pytest.approx(218_720 * 1024)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 400), st.integers(0, 400), st.floats(0.2, 4), st.integers(1, 40))
+def test_steps_and_samples_are_those_that_the_loader_draws(num_videos, num_images, num_epochs, batch_size):
+    workload = Workload(num_videos=num_videos, num_images=num_images, num_epochs=num_epochs)
+    lengths = [count for count in (num_videos, num_images) if count]
+    if not lengths or min(lengths) < batch_size:
+        return
+    items = Mixture(sources=tuple(map(range, lengths)))
+    loader = Loader(items=items, make_batch=lambda items, _: items, batch_size=batch_size, seed=0)
+    num_steps = workload.num_steps(batch_size)
+    assert num_steps == max(1, round(num_epochs * loader.steps_per_epoch))
+    drawn = Counter(loader.order.draw(step).source for step in range(num_steps))
+    for place, name in enumerate(workload.sources):
+        assert abs(drawn[place] * batch_size - workload.samples(batch_size)[name]) < batch_size
+
+
+def test_packed_sources_take_the_cores_of_packed_sources(capsys):
+    loose, packed = plan_of(devices="8xH100"), plan_of(devices="8xH100", packed=True)
+    images = loose.images_per_second / 125
+    assert loose.decode_cores == pytest.approx(loose.videos_per_second / 5.6 + images)
+    assert packed.decode_cores == pytest.approx(loose.videos_per_second / 57.0 + images)
+    assert plan_of(packed=True, videos_per_core_second=10.0, video_megabytes=3.0).decode_cores == pytest.approx(
+        plan_of(videos_per_core_second=10.0).decode_cores
+    )
+    assert packed.storage_bytes < 0.4 * loose.storage_bytes
+    for more, said in ([], "from files of their own"), (["--packed"], "from shards of clover data pack"):
+        assert main(["plan", "webvid_cc3m", *more]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert f"Decoding: {said}" in shown
+        assert "the videos begin anew meanwhile and are read 44.8 times" in shown
 
 
 def test_a_recipe_without_published_data_takes_its_own_steps():
     plan = make_plan(setting_of(PlanOptions(recipe="shapes")))
-    assert plan.num_steps == 280
+    assert plan.num_steps == make_plan(setting_of(PlanOptions(recipe="shapes", batch_size=128))).num_steps == 280
     assert plan.images_per_second == 0
 
 
@@ -180,7 +226,7 @@ def test_tables_and_json_say_the_same(columns, capsys, monkeypatch):
 
 
 def test_what_does_not_fit_names_the_remedy(capsys):
-    assert main(["plan", "webvid_cc3m", "--devices", "1xH200", "--batch-size", "32768"]) == 0
+    assert main(["plan", "webvid_cc3m", "--devices", "1xH200", "--batch-size", "1048576"]) == 0
     assert "not even one sample at a time: try a smaller --batch-size" in capsys.readouterr().out
     assert main(["plan", "webvid_cc3m", "--devices", "8xV100-16", "--micro-batch-size", "64"]) == 0
     assert "the largest micro-batch that fits is " in capsys.readouterr().out

@@ -89,6 +89,8 @@ def test_filters_lose_nothing(place, is_saved):
         Filter(folder="/films/old"): lambda one: one.video.startswith("/films/old/"),
         Filter(folder="/films/new_0/"): lambda one: one.video.startswith("/films/new_0/"),
         Filter(folder="/films/ol"): lambda one: False,
+        Filter(video=varied(20).video): lambda one: one.video == varied(20).video,
+        Filter(video="/films/none.mp4"): lambda one: False,
         Filter(since=1003.0, until=1009.0): lambda one: 1003 <= one.modified <= 1009,
         Filter(min_seconds=20.0): lambda one: one.video_seconds >= 20,
         Filter(max_seconds=10.0, tags=("red",)): lambda one: one.video_seconds <= 10 and "red" in one.tags,

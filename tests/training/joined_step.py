@@ -127,13 +127,13 @@ def golden(processes, out, paths):
         temperature = file.config["temperature"]
         objective = PretrainingObjectiveConfig(temperature=temperature, ranking_margin=file.config["margin"])
 
-        def plain(found, _, temperature=temperature):
-            value = symmetric_info_nce(found["video"], found["text"], temperature)
+        def plain(found, _, rows, temperature=temperature):
+            value = symmetric_info_nce(found["video"], found["text"], temperature, rows)
             return {"infonce": WeightedTerm(value=value, weight=1.0)}
 
         found = {}
         for name, compare in (
-            ("total", lambda found, _, objective=objective: embedding_terms(found, objective)),
+            ("total", lambda found, _, rows, objective=objective: embedding_terms(found, objective, rows=rows)),
             ("infonce", plain),
         ):
             own = {ours: file.tensors[f"in.{theirs}"][rows].clone().requires_grad_() for theirs, ours in OURS.items()}

@@ -1,6 +1,7 @@
 """Micro-batches give the plain step's gradients: every term, ablation, size and number format; in little memory."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from clover.modeling.initialise import new_model
 from clover.modeling.model import Embeddings, PretrainingOutput
 from clover.modeling.pixels import normalise
 from clover.modeling.sizes import tiny
+from clover.objectives.contrastive import row_blocks
 from clover.objectives.pretraining import PretrainingObjectiveConfig, pretraining_losses
+from clover.training import gradient_cache
 from clover.training.gradient_cache import exact_gradients
 from clover.training.parallel import caller_for
 from clover.types import IGNORED
@@ -169,6 +172,16 @@ def test_any_sizes_give_the_same_gradients(batch_size, micro_batch_size, seed):
     network, batch = made_network(dtype=torch.float64), made_batch(batch_size, seed=seed)
     losses, expected = plain_step(network, batch, FULL)
     again, ours = cached_step(network, batch, FULL, micro_batch_size)
+    assert_same_losses(again, losses, 1e-10)
+    assert distances(ours, expected)[0] < 1e-12
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_batch_that_is_compared_row_block_by_row_block(size, monkeypatch):
+    network, batch = made_network(dtype=torch.float64), made_batch()
+    losses, expected = plain_step(network, batch, FULL)
+    monkeypatch.setattr(gradient_cache, "row_blocks", partial(row_blocks, most_pairs=20))  # of 7 samples, two
+    again, ours = cached_step(network, batch, FULL, size)
     assert_same_losses(again, losses, 1e-10)
     assert distances(ours, expected)[0] < 1e-12
 

@@ -29,7 +29,9 @@ class Batch:
 
 
 def batches(values):
-    return [Batch(value, tuple(f"video{step}-{place}.mp4" for place in range(6))) for step, value in enumerate(values)]
+    names = [tuple(f"video{step}-{place}.mp4" for place in range(6)) for step in range(len(values))]
+    made = zip(values, names, strict=True)
+    return [value if isinstance(value, Batch) else Batch(value, each) for value, each in made]
 
 
 def toy_run(
@@ -44,8 +46,9 @@ def toy_run(
     resume=False,
     during=lambda step: None,
     saves_at_the_end=False,
+    skipped=None,
 ):
-    """Weights after the run, and its log; a batch's value is the loss' factor."""
+    """Weights after the run, and its log; a batch's value is the loss' factor, and may stand for it."""
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)
     optimizer = Optimizer(layer, OptimizerConfig(learning_rate=0.1), num_steps=100)
@@ -56,6 +59,7 @@ def toy_run(
         optimizer=optimizer,
         health=Health(health or HealthConfig()),
         keep=keep or KeepConfig(),
+        evaluated=tuple(name for task in occasional for name in task.figures),
     )
 
     def gradients(batch, step):
@@ -73,6 +77,8 @@ def toy_run(
             states=states,
             save_every=save_every,
             occasional=occasional,
+            skipped=skipped,
+            stage="toy",
         )
         training.run(batches(values)[first_step:], first_step=first_step)
     if saves_at_the_end:
@@ -187,6 +193,27 @@ def test_the_last_and_the_best_states_are_kept(tmp_path):
     assert best_state(states, "toy").name == "step-00000006"
     with pytest.raises(ConfigError, match="a step logs toy, total"):
         toy_run(tmp_path / "other", values, keep=KeepConfig(best_by="accuracy"))
+
+
+def test_the_best_by_an_evaluation_is_kept_also_where_the_run_was_stopped_before_it(tmp_path):
+    """Every evaluated state is saved; the highest recall and the lowest of anything else is best."""
+    scores = {2: 10.0, 4: 30.0, 6: 20.0, 8: 30.0}
+
+    def ask(step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for name, best in (("some_recall", 4), ("some_rank", 2)):
+        task = Occasional(every=2, run=lambda done, name=name: {name: scores[done]}, figures=(name,))
+        settings = {"occasional": [task], "keep": KeepConfig(last=1, best_by=name)}
+        with pytest.raises(InterruptedRunError):
+            toy_run(tmp_path / name, [1.0] * 9, during=ask, **settings)
+        assert best_state(tmp_path / name / "states", name).name == "step-00000002"
+        toy_run(tmp_path / name, [1.0] * 9, resume=True, **settings)
+        states = tmp_path / name / "states"
+        assert best_state(states, name).name == f"step-{best:08d}"
+        assert {path.name for path in saved_states(states)} == {f"step-{best:08d}", "step-00000008"}
+        assert [row["num_steps"] for row in rows(tmp_path / name) if "num_steps" in row] == [2, 4, 6, 8]
 
 
 def test_a_damaged_state_is_passed_over(tmp_path, capsys):

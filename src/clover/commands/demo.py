@@ -42,4 +42,5 @@ def demo(arguments: Sequence[str]) -> None:
     print(f"\n{minutes:.1f} minutes. Look at {folder / 'report.html'}, or go on:")
     print(f'  clover search {folder / "library"} "a red ball moves left"')
     print(f'  clover ask {folder / "checkpoint"} {folder / "corpus/videos/test/000000.mp4"} "what color is the ball?"')
+    print(f"  clover serve {folder / 'library'}")
     print(f"  clover index YOUR_VIDEOS --checkpoint {folder / 'checkpoint'} --out my-library")

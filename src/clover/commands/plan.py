@@ -18,6 +18,7 @@ from clover.planning.workload import (
     VIDEO_BYTES,
     VIDEOS_PER_CORE_SECOND,
     WORKLOADS,
+    Storage,
     Workload,
 )
 
@@ -51,15 +52,19 @@ class PlanOptions:
     images: int | None = None
     """Images of one epoch; the recipe's if not given."""
     epochs: float | None = None
-    """Times that each is read; the recipe's if not given."""
+    """Times that the kind that takes more steps is read; the recipe's if not given."""
+    packed: bool = False
+    """Samples come from shards of clover data pack; else from files of their own. Decides what the next options take
+    where they are not given."""
     machine_bandwidth: float = 50.0
     """GB a second that leave a machine of eight devices, through all its links; 50 is 400 Gbit/s."""
-    videos_per_core_second: float = VIDEOS_PER_CORE_SECOND
-    """Videos that one processor core decodes in a second."""
+    videos_per_core_second: float | None = None
+    """Videos that one processor core decodes in a second; if not given, what was measured: 57.0 packed, 5.6 in files of
+    their own."""
     images_per_core_second: float = IMAGES_PER_CORE_SECOND
     """Images that one processor core decodes in a second."""
-    video_megabytes: float = VIDEO_BYTES / 1e6
-    """Mean size of a video file."""
+    video_megabytes: float | None = None
+    """Mean size of a video file; if not given, 0.5 packed, 1.7 in files of their own."""
     image_megabytes: float = IMAGE_BYTES / 1e6
     """Mean size of an image file."""
     memory_share: float = 90.0
@@ -105,8 +110,9 @@ def setting_of(options: PlanOptions) -> Setting:
     vocabulary_size = max(recipe.model.text.vocabulary_size, recipe.data.vocabulary_size)
     num_devices, device = parse_devices(options.devices, flops=options.device_flops, memory_bytes=options.device_memory)
     batch_size = recipe.training.batch_size if options.batch_size is None else options.batch_size
+    # other recipes say their steps, whatever the batch
     known = WORKLOADS.get(name) or Workload(
-        num_videos=recipe.training.batch_size * recipe.training.num_steps, num_images=0, num_epochs=1.0
+        num_videos=batch_size * recipe.training.num_steps, num_images=0, num_epochs=1.0
     )
     workload = Workload(
         num_videos=known.num_videos if options.videos is None else options.videos,
@@ -114,6 +120,8 @@ def setting_of(options: PlanOptions) -> Setting:
         num_epochs=known.num_epochs if options.epochs is None else options.epochs,
         name=known.name if options.videos is None and options.images is None else "",
     )
+    storage: Storage = "packed" if options.packed or recipe.data.video_shards else "loose"
+    rate, megabytes = options.videos_per_core_second, options.video_megabytes
     inputs = recipe.inputs
     chosen = recipe.compute.precision if options.precision == "recipe" else options.precision
     precision: Precision = "bfloat16" if chosen == "bfloat16" else "float32"
@@ -137,8 +145,9 @@ def setting_of(options: PlanOptions) -> Setting:
         utilisation=options.utilisation / 100,
         memory_share=options.memory_share / 100,
         machine_bandwidth=options.machine_bandwidth * 1e9,
-        videos_per_core_second=options.videos_per_core_second,
+        storage=storage,
+        videos_per_core_second=VIDEOS_PER_CORE_SECOND[storage] if rate is None else rate,
         images_per_core_second=options.images_per_core_second,
-        video_bytes=options.video_megabytes * 1e6,
+        video_bytes=VIDEO_BYTES[storage] if megabytes is None else megabytes * 1e6,
         image_bytes=options.image_megabytes * 1e6,
     )

@@ -105,7 +105,7 @@ def _verdict(setting: Setting, plan: Plan) -> str:
     memory = plan.memory
     always = memory.weights + memory.gradients + memory.buckets + memory.optimizer
     if max(memory.objective, memory.clips) > max(always, memory.activations):
-        remedy = "a smaller --batch-size (the objective's share is the same on every device), or more devices"
+        remedy = "a smaller --batch-size, or more devices"
     elif always > memory.activations:
         remedy = "more devices with --parallel fsdp" if setting.parallel == "ddp" else "more devices"
     else:
@@ -143,6 +143,25 @@ def duration(days: float) -> str:
     return f"{days * 86_400:.2g} seconds"
 
 
+def _turns(setting: Setting) -> str:
+    """How often each kind is read, where two kinds take turns."""
+    sources, batch_size = setting.workload.sources, setting.batch_size
+    if len(sources) < 2:
+        return ""
+    times = {name: count / sources[name] for name, count in setting.workload.samples(batch_size).items()}
+    longer, shorter = sorted(sources, key=sources.__getitem__, reverse=True)
+    return (
+        f" Steps of videos and of images take turns, and an epoch is one pass over the {longer}s, which take more: "
+        f"the {shorter}s begin anew meanwhile and are read {times[shorter]:.1f} times."
+    )
+
+
+_STORAGE = {
+    "packed": "shards of clover data pack (--packed)",
+    "loose": "files of their own (shards of clover data pack: --packed)",
+}
+
+
 def assumptions(setting: Setting) -> list[str]:
     """What the figures rest on, a sentence each."""
     workload, device, video = setting.workload, setting.device, setting.video
@@ -152,19 +171,19 @@ def assumptions(setting: Setting) -> list[str]:
     share = f"{100 * setting.utilisation:g} %"
     held = "norms in float32, all else in two bytes" if video.number_bytes == 2 else "in float32"
     return [
-        f"Data: {read}, {workload.num_epochs:g} epochs (--videos, --images, --epochs).",
+        f"Data: {read}, {workload.num_epochs:g} epochs (--videos, --images, --epochs).{_turns(setting)}",
         f"Every text is {video.text_length} word pieces, padding included, with {video.num_masked_words} masked.",
         "Operations are those of matrix products; the backward pass takes two for each of the forward pass.",
         f"Rate: {share} of {rate:.3g} FLOP/s (--utilisation; {device.source}), operations done twice included. The "
-        f"objective runs in float32 at {share} of {device.wide_flops:.3g}, the whole batch on every device.",
+        f"objective runs in float32 at {share} of {device.wide_flops:.3g}, each device's samples against all.",
         f"Activations: what PyTorch's autograd holds without torch.compile, {held}; within 7 % of the tensors counted "
         f"on a processor.",
         f"Memory: {100 * setting.memory_share:g} % of the device is used (--memory-share); the batch and the next lie "
         f"on it.",
         f"Traffic: ring algorithms in float32 at {setting.bandwidth / 1e9:g} GB/s: the data sheet's link within a "
         f"machine, {setting.machine_bandwidth / 1e9:g} out of each machine of eight (--machine-bandwidth).",
-        f"Decoding: a core reads {setting.videos_per_core_second:g} videos or {setting.images_per_core_second:g} "
-        f"images a second (--videos-per-core-second, --images-per-core-second).",
+        f"Decoding: from {_STORAGE[setting.storage]}, a core reads {setting.videos_per_core_second:g} videos or "
+        f"{setting.images_per_core_second:g} images a second (--videos-per-core-second, --images-per-core-second).",
         f"Files: {setting.video_bytes / 1e6:g} MB a video, {setting.image_bytes / 1e6:g} MB an image "
         f"(--video-megabytes, --image-megabytes).",
         "Not counted: start, evaluation, saving, failures, the optimiser's step and waiting for data.",

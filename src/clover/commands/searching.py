@@ -20,6 +20,7 @@ from clover.pipeline import Clover
 from clover.search.engine import SearchConfig, open_library, search
 from clover.search.export import export_clips
 from clover.search.index import Filter, Index, open_index
+from clover.search.notes import unread_notes
 from clover.search.rerank import RerankConfig
 from clover.search.spans import Span
 from clover.training.devices import choose_device
@@ -187,9 +188,5 @@ def open_with_model(place: str, checkpoint: str, device: str = "auto") -> tuple[
 
 def note_unread(clover: Clover, text: str) -> None:
     """Say so when the model reads only the beginning of a text, or knows none of its words."""
-    longest = clover.config.inputs.max_text_length
-    token_ids = clover.tokenizer.encode([text], max_length=longest + 1).token_ids
-    if token_ids.shape[1] > longest:
-        print(f"clover: the text is long; only its first {longest - 2} word pieces are read", file=sys.stderr)
-    if (token_ids[0, 1:-1] == clover.tokenizer.unk_id).all():
-        print("clover: the model knows none of these words, so what it finds means nothing", file=sys.stderr)
+    for note in unread_notes(clover, text):
+        print(f"clover: {note}", file=sys.stderr)

@@ -30,6 +30,15 @@ SampleReader = Callable[[Captioned, np.random.Generator], np.ndarray]
 """Sample of pre-training and randomness to a clip ``[t h w 3]`` of uint8."""
 
 
+class UnreadableBatchError(DataError):
+    """A batch, or a process' share of one, of which nothing can be read."""
+
+    def __init__(self, message: str, skipped: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.skipped = skipped
+        """Name and reason of each sample."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """What every batch has beside its tensors."""
@@ -114,7 +123,7 @@ def read_clips(
         strict: Stop at the first that cannot be read.
 
     Raises:
-        DataError: none can be read.
+        UnreadableBatchError: none can be read.
         MediaError: with ``strict``, one cannot be read.
     """
     kept: list[ItemT] = []
@@ -131,7 +140,8 @@ def read_clips(
         else:
             kept.append(item)
     if not clips:
-        raise DataError(f"none of the {len(items)} videos of a batch can be read; the last: {skipped[-1][1]}")
+        reason = f"none of the {len(items)} videos of a batch can be read; the last: {skipped[-1][1]}"
+        raise UnreadableBatchError(reason, tuple(skipped))
     note_reading("")
     named = Batch(names=tuple(map(name, kept)), skipped=tuple(skipped))
     return ReadClips(items=kept, clip=torch.from_numpy(np.stack(clips)), named=named)

@@ -6,18 +6,22 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from clover.data.collators import UnreadableBatchError
 from clover.data.order import Draw, Mixture, Order
 from clover.data.workers import Workers, num_cores_of_process
-from clover.errors import ConfigError, DataError
+from clover.errors import ConfigError
 
 ItemT = TypeVar("ItemT")
 BatchT = TypeVar("BatchT")
+
+_SHARES_TRIED, _SAMPLES_TRIED = 4, 64
+"""A run stops where of so many shares in a row, and so many samples at least, nothing can be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +45,6 @@ class Loader(Generic[ItemT, BatchT]):
     """Processes that make batches for this one; 0 makes them in a thread, -1 takes as many as there are cores."""
     num_ahead: int = 2
     """Batches prepared while the network works; with workers, beyond the one that each is making."""
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Gets the samples that could not be read, and why."""
 
     def __post_init__(self) -> None:
         if self.batch_size < self.num_ranks:
@@ -72,8 +74,10 @@ class Loader(Generic[ItemT, BatchT]):
     def batch(self, step: int) -> BatchT:
         """This process's share of the batch of one step.
 
+        What cannot be read is left out; where nothing would be left, others are drawn in its place.
+
         Raises:
-            DataError: not one of its samples can be read.
+            UnreadableBatchError: of these nothing can be read either, several times in a row.
         """
         return self._make(self.order.draw(step))
 
@@ -91,9 +95,9 @@ class Loader(Generic[ItemT, BatchT]):
                 for _ in steps:
                     waiting.append(pool.submit(next, made))
                     if len(waiting) > self.num_ahead:
-                        yield self._taken(waiting)
+                        yield waiting.popleft().result()
                 while waiting:
-                    yield self._taken(waiting)
+                    yield waiting.popleft().result()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -113,15 +117,32 @@ class Loader(Generic[ItemT, BatchT]):
 
     def _make(self, draw: Draw) -> BatchT:
         rows = np.array_split(draw.rows, self.num_ranks)[self.rank]
+        most_lost = max(_SHARES_TRIED * len(rows), _SAMPLES_TRIED)
+        generator = np.random.default_rng([self.seed, 2, draw.step, *([self.rank] if self.num_ranks > 1 else [])])
         source = self.mixture.sources[draw.source]
-        seed = [self.seed, 2, draw.step, *([self.rank] if self.num_ranks > 1 else [])]
-        try:
-            return self.make_batch([source[row] for row in rows.tolist()], np.random.default_rng(seed))
-        except DataError as error:
-            where = f"step {draw.step}" if self.num_ranks == 1 else f"step {draw.step}, process {self.rank}"
-            raise DataError(f"{where}: {error}") from error
+        lost: tuple[tuple[str, str], ...] = ()
+        while True:
+            try:
+                batch = self.make_batch([source[row] for row in rows.tolist()], generator)
+            except UnreadableBatchError as error:
+                lost += error.skipped
+                generator = np.random.default_rng([self.seed, 3, draw.step, self.rank, len(lost)])
+                rows = self._others(draw, generator)
+                if len(lost) >= most_lost or not len(rows):
+                    where = f"step {draw.step}" if self.num_ranks == 1 else f"step {draw.step}, process {self.rank}"
+                    more = f" (nor can any of {len(lost)} drawn in a row)" if len(lost) > len(error.skipped) else ""
+                    raise UnreadableBatchError(f"{where}: {error}{more}", lost) from error
+            else:
+                return _with_skipped(batch, lost) if lost else batch
 
-    def _taken(self, waiting: deque[Future[BatchT]]) -> BatchT:
-        batch = waiting.popleft().result()
-        self.skipped.update(getattr(batch, "skipped", ()))
-        return batch
+    def _others(self, draw: Draw, generator: np.random.Generator) -> np.ndarray:
+        """Rows in place of a share of which nothing can be read: of the same source, best such as no process has."""
+        own = np.array_split(draw.rows, self.num_ranks)[self.rank]
+        length = len(self.mixture.sources[draw.source])
+        drawn = generator.choice(length, size=min(length, len(draw.rows) + len(own)), replace=False)
+        is_elsewhere = np.isin(drawn, draw.rows)
+        return np.concatenate([drawn[~is_elsewhere], drawn[is_elsewhere & ~np.isin(drawn, own)]])[: len(own)]
+
+
+def _with_skipped(batch: Any, more: tuple[tuple[str, str], ...]) -> Any:
+    return replace(batch, skipped=(*more, *batch.skipped))

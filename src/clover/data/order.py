@@ -46,6 +46,29 @@ class Draw:
     """Positions in it."""
 
 
+def shares_of_steps(num_sources: int, weights: Sequence[float] = ()) -> list[float]:
+    """Which share of the steps each source of a mixture gets; ``weights`` as in `Mixture`."""
+    weights = weights or [1.0] * num_sources
+    return [weight / sum(weights) for weight in weights]
+
+
+def steps_per_epoch(lengths: Sequence[int], weights: Sequence[float] = (), *, batch_size: int) -> int:
+    """Steps until every source of a mixture was passed over once, less what does not fill a batch.
+
+    While the source that takes longest is passed over, the others begin anew.
+    """
+    batches = [length // batch_size for length in lengths]
+    weights = weights or [1.0] * len(lengths)
+    return max(math.ceil(count * sum(weights) / weight) for count, weight in zip(batches, weights, strict=True))
+
+
+def steps_of_epochs(
+    num_epochs: float, lengths: Sequence[int], weights: Sequence[float] = (), *, batch_size: int
+) -> int:
+    """Steps of a run whose length is given in passes over the source that takes longest; at least one."""
+    return max(1, round(num_epochs * steps_per_epoch(lengths, weights, batch_size=batch_size)))
+
+
 class Order:
     """Every pass over a source is a new permutation of it; what does not fill a batch at its end is left to later ones.
 
@@ -64,16 +87,12 @@ class Order:
                 raise DataError(
                     f"{length} samples do not fill a batch of {batch_size}; give more data or a smaller batch"
                 )
-        weights = weights or [1.0] * len(lengths)
         self._lengths, self._batch_size, self._seed = list(lengths), batch_size, seed
-        self._shares = [weight / sum(weights) for weight in weights]
+        self._shares = shares_of_steps(len(lengths), weights)
         self._sources, self._places = array("B"), array("q")
         self._counts = [0] * len(lengths)
         self._passes: dict[int, tuple[int, np.ndarray]] = {}
-        batches = [length // batch_size for length in lengths]
-        self.steps_per_epoch = max(
-            math.ceil(count * sum(weights) / weight) for count, weight in zip(batches, weights, strict=True)
-        )
+        self.steps_per_epoch = steps_per_epoch(lengths, weights, batch_size=batch_size)
         """Steps until every source was passed over once."""
 
     def draw(self, step: int) -> Draw:

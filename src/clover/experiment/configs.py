@@ -12,7 +12,7 @@ from clover.errors import ConfigError
 from clover.modeling.model import ModelConfig
 from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.pipeline import InputConfig
-from clover.training.adapters import LoraConfig, Part
+from clover.training.adapters import PARTS, LoraConfig, Part
 from clover.training.checkpoint import KeepConfig
 from clover.training.compute import ComputeConfig
 from clover.training.health import HealthConfig
@@ -43,6 +43,8 @@ class DataConfig:
 class PretrainingDataConfig(DataConfig):
     """What is pre-trained on: a generated corpus, or one or several sources of captioned videos and images."""
 
+    with_paragraphs: bool = False
+    """Of a generated corpus, take the paragraph that tells all of a video as one more of its captions."""
     webvid_annotations: str = ""
     """Caption file of WebVid (results_2M_train.csv)."""
     webvid_videos: str = ""
@@ -119,12 +121,12 @@ class RunConfig:
 def deciding(settings: Any) -> Any:
     """A run's config as plain values, less what may differ when it is resumed.
 
-    The number format stays; how a batch is cut goes, at any depth.
+    The number format stays; how a batch is cut goes, at any depth, and so does what pre-training is evaluated on.
     """
     plain = to_plain(settings)
     if not isinstance(plain, dict):
         return plain
-    mine = {each.name for each in fields(RunConfig)} - {"seed"}
+    mine = {each.name for each in fields(RunConfig)} - {"seed"} | {"validation"}
     kept = {name: value for name, value in plain.items() if name not in mine}
     if "compute" in plain:
         kept["precision"] = plain["compute"]["precision"]
@@ -135,6 +137,27 @@ def _whole_batches(plain: Any) -> Any:
     if not isinstance(plain, dict):
         return plain
     return {name: _whole_batches(value) for name, value in plain.items() if name != "micro_batch_size"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """Zero-shot retrieval while pre-training goes on; the weights are the same with and without."""
+
+    every: int = 0
+    """Steps of pre-training between two evaluations; 0 evaluates never."""
+    source: str = ""
+    """Captioned videos: WebVid's caption file of validation (results_2M_val.csv), shards, or a generated corpus (its
+    split validation); empty takes the generated corpus that is trained on."""
+    media: str = ""
+    """Folder of the videos of a caption file; empty takes the file's own."""
+    num_videos: int = 500
+    """Most videos, drawn by the seed; the first text of each looks for it among all."""
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.num_videos < 2:
+            raise ConfigError(
+                f"validation every {self.every} steps on {self.num_videos} videos: give 0 or more and 2 or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,10 +184,20 @@ class PretrainingExperiment(RunConfig):
     """Which words are masked."""
     video_masking: VideoMaskingConfig = field(default_factory=VideoMaskingConfig)
     """Which cells are masked."""
+    init: str = ""
+    """Checkpoint folder whose tokenizer and weights the run starts from; empty starts from fresh weights."""
+    init_parts: tuple[Part, ...] = PARTS
+    """Parts that are taken from it; the others begin with fresh weights, drawn by the seed."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """What is evaluated meanwhile."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ranking_ramp[0] <= self.ranking_ramp[1]:
             raise ConfigError(f"ranking_ramp is {self.ranking_ramp}; it must begin at 0 or later and not end before")
+        if self.init and not self.init_parts:
+            raise ConfigError(f"init_parts is empty: nothing would be taken from {self.init}; name a part of it")
+        if self.init and self.data.tokenizer and self.data.tokenizer != self.init:
+            raise ConfigError("--init brings its own tokenizer; leave --data.tokenizer out")
 
 
 @dataclass(frozen=True, kw_only=True)

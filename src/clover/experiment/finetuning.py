@@ -35,6 +35,7 @@ from clover.training.checkpoint import forget_states
 from clover.training.compute import Compute
 from clover.training.loop import Occasional
 from clover.training.records import RunRecord
+from clover.training.skipped import SkippedSamples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,9 @@ class Finetuning:
             with current().first_alone():
                 forget_states(states_folder(self.folder))
                 _Best(self.folder).forget()
+        items = [row for row in rows if str(row.video) not in self.skipped]
+        skipped = SkippedSamples(self.folder, self.skipped, current())
+        skipped.begin(resume=resume)
         settings = {"settings": deciding(self.settings), "starting_checkpoint": clover.fingerprint}
         tuned = self.task.with_head(clover, self.run_config.seed)
         prepare(tuned.network, self.freeze, self.lora, seed=self.run_config.seed)
@@ -109,7 +113,7 @@ class Finetuning:
             config=self.stage,
             run_config=self.run_config,
             module=tuned.network,
-            items=[row for row in rows if str(row.video) not in self.skipped],
+            items=items,
             make_batch=self.task.collator(
                 tuned,
                 read_clip=self.read_clip,
@@ -119,7 +123,7 @@ class Finetuning:
             ),
             loss=self.task.loss(tuned),
             occasional=self._selecting(tuned),
-            skipped=self.skipped,
+            skipped=skipped,
             record=self.record,
             quiet=self.quiet,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -20,7 +20,7 @@ from clover.data.collators import ClipReader
 from clover.data.frame_cache import FrameCache
 from clover.data.loader import Loader
 from clover.data.order import Mixture
-from clover.data.shapes.corpus import read_pairs
+from clover.data.shapes.corpus import read_pairs, read_paragraphs
 from clover.data.text import Tokenizer
 from clover.data.text_lengths import cut_to_longest, longest_first
 from clover.data.transforms import training_clip
@@ -39,6 +39,7 @@ from clover.training.loop import Occasional, Training
 from clover.training.optimizer import Optimizer
 from clover.training.parallel import caller_for
 from clover.training.records import RunRecord, checksums, data_fingerprint
+from clover.training.skipped import SkippedSamples
 from clover.types import Parallel
 
 ItemT = TypeVar("ItemT")
@@ -70,11 +71,11 @@ def cache_folder(corpus: Path, run: Path) -> Path:
     return corpus / ".cache"
 
 
-def captioned_videos(corpus: Path, split: str) -> list[CaptionedVideo]:
-    """Videos of a split with all their captions, in the order of the annotation file."""
+def captioned_videos(corpus: Path, split: str, *, with_paragraphs: bool = False) -> list[CaptionedVideo]:
+    """Videos of a split with all their captions (and paragraphs), in the order of the annotation file."""
     captions: dict[str, list[str]] = {}
     paths: dict[str, Path] = {}
-    for pair in read_pairs(corpus, split):
+    for pair in [*read_pairs(corpus, split), *(read_paragraphs(corpus, split) if with_paragraphs else ())]:
         captions.setdefault(pair.video_id, []).append(pair.text)
         paths[pair.video_id] = pair.video
     return [CaptionedVideo(video=paths[name], video_id=name, captions=tuple(texts)) for name, texts in captions.items()]
@@ -158,8 +159,8 @@ class Stage(Generic[ItemT, BatchT]):
     """Of the run; is told where the stage begins or goes on."""
     parallel: Parallel = "ddp"
     """How several processes hold the module."""
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Gets the samples that could not be read, and why."""
+    skipped: SkippedSamples | None = None
+    """Lists the samples that could not be read, and why."""
     quiet: bool = False
     """Show nothing."""
 
@@ -175,7 +176,6 @@ class Stage(Generic[ItemT, BatchT]):
             rank=processes.rank,
             num_ranks=processes.count,
             num_workers=run.num_workers,
-            skipped=self.skipped,
         )
         compute = Compute(run.compute)
         module = compute.prepare(self.module)
@@ -191,6 +191,7 @@ class Stage(Generic[ItemT, BatchT]):
             seed=run.seed,
             health=Health(run.health),
             keep=run.keep,
+            evaluated=tuple(name for task in self.occasional for name in task.figures),
             processes=processes,
         )
         first_step = states.restore() if resume and processes.from_first(bool(saved_states(states.folder))) else 0
@@ -213,6 +214,8 @@ class Stage(Generic[ItemT, BatchT]):
                 save_every=run.save_every,
                 occasional=self.occasional,
                 processes=processes,
+                skipped=self.skipped,
+                stage=self.folder.name,
             )
             batches = map(self._ready_to_be_cut, loader.batches(first_step, config.num_steps))
             training.run(compute.on_device(batches), first_step=first_step)

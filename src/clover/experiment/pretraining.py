@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
@@ -10,16 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clover.data.collators import LabelBatch, LabelCollator, PretrainingBatch, PretrainingCollator
-from clover.data.order import Order
+from clover.data.order import steps_of_epochs
 from clover.data.shapes.corpus import read_labels
 from clover.distributed import current
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding
 from clover.experiment.pieces import Stage, states_folder
 from clover.experiment.sources import open_pretraining_data
+from clover.experiment.starting import Start
+from clover.experiment.validation import FIGURES, Validation
 from clover.modeling.initialise import initialise, new_model
 from clover.modeling.model import CloverModel, PretrainingOutput
 from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms, word_terms
@@ -28,8 +31,10 @@ from clover.pipeline import Clover, CloverConfig
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
+from clover.training.loop import Occasional
 from clover.training.parallel import gathered
 from clover.training.records import RunRecord
+from clover.training.skipped import SkippedSamples
 from clover.types import IGNORED, Parallel
 
 
@@ -47,7 +52,11 @@ _STAGES = {"video_warm_start": "video_warm_start", "text_warm_start": "text_warm
 
 def network_output(network: CloverModel, batch: PretrainingBatch) -> PretrainingOutput:
     """What the objectives look at, of one batch."""
-    return network.pretraining_output(
+    return network.pretraining_output(*_inputs(batch))
+
+
+def _inputs(batch: PretrainingBatch) -> tuple[Tensor, ...]:
+    return (
         batch.clip,
         batch.is_masked_cell,
         batch.token_ids,
@@ -91,14 +100,14 @@ def pretraining_loss(
     """
 
     def outputs(batch: PretrainingBatch) -> Outputs:
-        found = network_output(network, batch)
-        words = {"word_scores": found.word_scores} if objective.masked_word_weight else {}
-        return {name: getattr(found.embeddings, name) for name in objective.compared} | words
+        return network.wanted_outputs(*_inputs(batch), wanted=objective.wanted)
 
     return SplitLoss(
         outputs=outputs,
         compared=objective.compared,
-        compare=lambda found, step: embedding_terms(found, objective, ranking_scale=ranking_scale(step)),
+        compare=lambda found, step, rows: embedding_terms(
+            found, objective, ranking_scale=ranking_scale(step), rows=rows
+        ),
         add_up=masked_words(objective),
         count=num_masked,
     )
@@ -110,12 +119,18 @@ def _without_best(run: RunConfig) -> RunConfig:
 
 
 class Pretraining:
-    """A `PretrainingExperiment` built: data, tokenizer and network in place, ready to run."""
+    """A `PretrainingExperiment` built: data, tokenizer and network in place, ready to run.
+
+    Attributes:
+        init_weights: Number of weight tensors by part that were taken from another checkpoint.
+    """
 
     def __init__(self, experiment: PretrainingExperiment, folder: Path, *, quiet: bool = False) -> None:
         self.experiment, self.folder, self.quiet = experiment, Path(folder), quiet
         Compute(experiment.compute)  # a device that is not there is known before any work
-        self.data = open_pretraining_data(experiment.data, experiment.inputs, self.folder, quiet=quiet)
+        start = Start.read(experiment.init, experiment.init_parts) if experiment.init else None
+        data = replace(experiment.data, tokenizer=experiment.init or experiment.data.tokenizer)
+        self.data = open_pretraining_data(data, experiment.inputs, self.folder, quiet=quiet)
         self.tokenizer, self.skipped = self.data.tokenizer, self.data.skipped
         self.stages = {name: self._stage_config(name) for name in _STAGES}
         if self.stages["video_warm_start"].num_steps and not self.data.has_labels:
@@ -125,22 +140,55 @@ class Pretraining:
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
         self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
         self.network = new_model(self.config.model, seed=experiment.seed)
+        self.init_weights = start.put_into(self.network, quiet=quiet) if start else {}
+        self._init_fingerprint = start.fingerprint if start else ""
+        self._validation = self._open_validation()
+        self._skipped = SkippedSamples(self.folder, self.skipped, current())
         self._record = RunRecord(
             self.folder,
             title="pre-training",
             settings=experiment,
             stages={name: stage.num_steps for name, stage in self.stages.items() if stage.num_steps},
             data=lambda: self._settings["data"],
+            starting_checkpoint=self._init_fingerprint,
         )
+
+    def _open_validation(self) -> Validation | None:
+        config, best_by = self.experiment.validation, self.experiment.keep.best_by
+        if best_by.startswith("validation_") and (not config.every or best_by not in FIGURES):
+            raise ConfigError(
+                f"keep.best_by is {best_by!r}; an evaluation (--validation.every) gives {', '.join(FIGURES)}"
+            )
+        if not config.every:
+            return None
+        found = Validation(config, corpus=self.experiment.data.corpus, seed=self.experiment.seed)
+        found.check(Clover(self.network, self.tokenizer, self.config))
+        return found
+
+    def _evaluate(self, num_done: int) -> dict[str, float]:
+        """Figures of the weights of now; the random state stays as it is."""
+        assert self._validation is not None
+        network, processes = self.network, current()
+        device = next(network.parameters()).device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            if self.experiment.parallel == "fsdp" and processes.count > 1:
+                network = gathered(network, new_model(self.config.model)).to(device)
+            figures = self._validation.figures(Clover(network, self.tokenizer, self.config), processes)
+        self.network.train()
+        if not self.quiet:
+            shown = "  ".join(f"{name} {value:.1f}" for name, value in figures.items())
+            print(f"after {num_done} steps: {shown}", file=sys.stderr, flush=True)
+        return figures
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        """What decides the result: the config, the data, and the words of the tokenizer."""
-        return {
+        """What decides the result: the config, the weights it starts from, the data, and the words of the tokenizer."""
+        settings = {
             "experiment": deciding(self.experiment),
             "vocabulary": self.tokenizer.fingerprint,
             "data": dict(self.data.fingerprint()),
         }
+        return settings | ({"starting_checkpoint": self._init_fingerprint} if self._init_fingerprint else {})
 
     def _stage_config(self, name: str) -> StageConfig:
         """A stage's settings, its length in steps.
@@ -157,10 +205,10 @@ class Pretraining:
                 f"{min(sizes)} samples do not fill a batch of {config.batch_size}; "
                 f"give more, or a smaller --{_STAGES[name].replace('_', '-')}.batch-size"
             )
-        order = Order(sizes, self.data.samples.weights, batch_size=config.batch_size, seed=self.experiment.seed)
         if not config.num_epochs:
             return config
-        num_steps = max(1, round(config.num_epochs * order.steps_per_epoch))
+        weights = self.data.samples.weights
+        num_steps = steps_of_epochs(config.num_epochs, sizes, weights, batch_size=config.batch_size)
         return replace(config, num_steps=min(num_steps, config.num_steps or num_steps))
 
     def run(self, *, resume: bool = False) -> Clover:
@@ -180,15 +228,14 @@ class Pretraining:
                 for folder in folders:
                     forget_states(folder)
         self._record.begin(resume=resume)
+        self._skipped.begin(resume=resume)
         for run in stages:
             run(resume)
-        for found in current().told(self.skipped):
-            self.skipped.update(found)
         clover = Clover(self.network, self.tokenizer, self.config)
         with current().first_alone():
             if current().is_first:
                 clover.save_pretrained(self.folder / "checkpoint")
-        self._record.finish()
+        self._record.finish(**({"init_weights": self.init_weights} if self.init_weights else {}))
         return clover
 
     def collator(self) -> PretrainingCollator:
@@ -208,12 +255,20 @@ class Pretraining:
 
     def _pretrain(self, resume: bool) -> None:
         run, stage = self.experiment, self.stages["pretraining"]
+        if not stage.num_steps and any(config.num_steps for config in self.stages.values()):
+            return  # a run that makes warm encoders only
         scale = partial(ramp, num_steps=stage.num_steps, shares=run.ranking_ramp)
         loss = pretraining_loss(self.network, run.objective, ranking_scale=scale)
         collator = self.collator()
         self._stage("pretraining", "pre-training", stage, self.network, collator, loss, resume, run.parallel)
         if run.parallel == "fsdp" and current().count > 1:
             self.network = gathered(self.network, new_model(self.config.model, seed=run.seed)).eval()
+
+    def _occasional(self) -> tuple[Occasional, ...]:
+        if self._validation is None:
+            return ()
+        every = self.experiment.validation.every
+        return (Occasional(every=every, run=self._evaluate, figures=tuple(FIGURES)),)
 
     def _warm_start_video(self, resume: bool) -> None:
         """Teach the video encoder to name what training videos show, with a classifier that is thrown away.
@@ -277,7 +332,8 @@ class Pretraining:
             loss=loss,
             record=self._record,
             parallel=parallel,
-            skipped=self.skipped,
+            skipped=self._skipped,
+            occasional=self._occasional() if name == "pretraining" else (),
             quiet=self.quiet,
         )
         stage.run(resume=resume)

@@ -78,7 +78,7 @@ def open_pretraining_data(
 
 def _generated(data: PretrainingDataConfig, inputs: InputConfig, folder: Path, quiet: bool) -> PretrainingData:
     corpus = Path(data.corpus)
-    videos = captioned_videos(corpus, "train")
+    videos = captioned_videos(corpus, "train", with_paragraphs=data.with_paragraphs)
     captions = [caption for video in videos for caption in video.captions]
     cache = cache_folder(corpus, folder)
     tags = TagCache(cache / "tags.sqlite", tagger=data.tagger)

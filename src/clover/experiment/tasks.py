@@ -52,8 +52,8 @@ class RetrievalTask:
                 "text": network.embed_text(network.text_encoder(batch.token_ids, batch.is_token)),
             }
 
-        def compare(found: Outputs, _: int) -> dict[str, WeightedTerm]:
-            value = symmetric_info_nce(found["video"], found["text"], self.temperature)
+        def compare(found: Outputs, _: int, rows: slice | None) -> dict[str, WeightedTerm]:
+            value = symmetric_info_nce(found["video"], found["text"], self.temperature, rows)
             return {"alignment": WeightedTerm(value=value, weight=1.0)}
 
         return SplitLoss(outputs=outputs, compared=("video", "text"), compare=compare)

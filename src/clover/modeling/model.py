@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -201,6 +202,75 @@ class CloverModel(nn.Module):
         places = fused.text.chunk(2)[1][is_masked_word]
         return PretrainingOutput(embeddings=embeddings, word_scores=self.masked_word_head(places))
 
+    def wanted_outputs(
+        self,
+        clip: Clip,
+        is_masked_cell: Bool[Tensor, "b gh gw"],
+        token_ids: Int[Tensor, "b l"],
+        masked_token_ids: Int[Tensor, "b l"],
+        is_token: Bool[Tensor, "b l"],
+        is_masked_word: Bool[Tensor, "b l"],
+        *,
+        wanted: Collection[str],
+    ) -> dict[str, Tensor]:
+        """What some objectives of pre-training look at, computed with no more encoder passes than that takes.
+
+        The paper's Baseline, IND-A and IND-F need half of the passes of the tri-modal objective, or fewer.
+
+        Args:
+            clip: Complete videos.
+            is_masked_cell: Their masks.
+            token_ids: Complete texts.
+            masked_token_ids: The same with words masked.
+            is_token: False at padding.
+            is_masked_word: Where words are masked.
+            wanted: Names of fields of `Embeddings`, and ``word_scores``.
+
+        Returns:
+            By name, in the order of ``wanted``; the values are those of `pretraining_output`.
+        """
+        needed = needed_inputs(wanted)
+        if self.config.fused_pairing != "paper" or all(len(kinds) == len(_KINDS) for kinds in needed.values()):
+            whole = self.pretraining_output(clip, is_masked_cell, token_ids, masked_token_ids, is_token, is_masked_word)
+            found = vars(whole.embeddings) | {"word_scores": whole.word_scores}
+            return {name: found[name] for name in wanted}
+        video = self._video_tokens_by_kind(clip, is_masked_cell, needed["video"])
+        ids = {"masked": masked_token_ids, "complete": token_ids}
+        text = _each(
+            needed["text"],
+            lambda kinds: self.text_encoder(torch.cat([ids[kind] for kind in kinds]), is_token.repeat(len(kinds), 1)),
+        )
+        fused = {
+            kind: self.fuse(video[kind], text[_OTHER[kind]], is_token, gives_video=False) for kind in needed["fusion"]
+        }
+        made: dict[str, Callable[[], Tensor]] = {
+            "video": lambda: self.embed_video(video["complete"]),
+            "masked_video": lambda: self.embed_video(video["masked"]),
+            "text": lambda: self.embed_text(text["complete"]),
+            "masked_text": lambda: self.embed_text(text["masked"]),
+            "fused_for_video": lambda: _wide(self.fused_video_projection(fused["masked"].cls)),
+            "fused_for_text": lambda: _wide(self.fused_text_projection(fused["complete"].cls)),
+            "word_scores": lambda: self.masked_word_head(fused["complete"].text[is_masked_word]),
+        }
+        return {name: made[name]() for name in wanted}
+
+    def _video_tokens_by_kind(
+        self, clip: Clip, is_masked_cell: Bool[Tensor, "b gh gw"], kinds: Sequence[str]
+    ) -> dict[str, Tensor]:
+        if not kinds:
+            return {}
+        patches = self.video_encoder.patch_embedding(normalise(clip, self.config.pixels))
+
+        def encode(kinds: Sequence[str]) -> Tensor:
+            parts = [
+                patches if kind == "complete" else self.video_encoder.replace_masked(patches, is_masked_cell)
+                for kind in kinds
+            ]
+            tokens: Tensor = self.video_encoder.encode_patches(torch.cat(parts))
+            return tokens
+
+        return _each(kinds, encode)
+
     def _fused_embeddings(self, fused: FusedTokens) -> tuple[Tensor, Tensor]:
         """The fused embeddings for the video anchor and for the text anchor.
 
@@ -272,6 +342,41 @@ class CloverModel(nn.Module):
         repeated = video.repeat_interleave(num_choices, dim=0)
         fused = self.fuse(repeated, self.text_encoder(flat_ids, flat_is_token), flat_is_token, gives_video=False)
         return self.choice_head(fused.cls).view(-1, num_choices)
+
+
+_KINDS = ("masked", "complete")
+_OTHER = {"masked": "complete", "complete": "masked"}
+_INPUTS = {
+    "video": {"video": "complete"},
+    "masked_video": {"video": "masked"},
+    "text": {"text": "complete"},
+    "masked_text": {"text": "masked"},
+    "fused_for_video": {"video": "masked", "text": "complete", "fusion": "masked"},
+    "fused_for_text": {"video": "complete", "text": "masked", "fusion": "complete"},
+    "word_scores": {"video": "complete", "text": "masked", "fusion": "complete"},
+}
+"""What each output needs: the masked or the complete video and text, and the fusion with the former."""
+
+
+def needed_inputs(wanted: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Passes of each encoder that some outputs of pre-training need.
+
+    Args:
+        wanted: Names of fields of `Embeddings`, and ``word_scores``.
+
+    Returns:
+        For ``video``, ``text`` and ``fusion`` which of "masked" and "complete" (of the fusion: which video) must go
+        through it.
+    """
+    return {
+        part: tuple(kind for kind in _KINDS if any(_INPUTS[name].get(part) == kind for name in wanted))
+        for part in ("video", "text", "fusion")
+    }
+
+
+def _each(kinds: Sequence[str], encode: Callable[[Sequence[str]], Tensor]) -> dict[str, Tensor]:
+    """One call for all kinds, and its output by kind."""
+    return dict(zip(kinds, encode(kinds).chunk(len(kinds)), strict=True)) if kinds else {}
 
 
 def unit(embeddings: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:

@@ -56,6 +56,11 @@ class PretrainingObjectiveConfig:
         ranked = _EMBEDDINGS[:4] if self.ranking_weight else ()
         return max(names, ranked, key=len)
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Outputs of the network that the terms look at: what is compared, and the scores of masked words."""
+        return (*self.compared, *(("word_scores",) if self.masked_word_weight else ()))
+
 
 _EMBEDDINGS = ("video", "text", "masked_video", "masked_text", "fused_for_video", "fused_for_text")
 
@@ -99,7 +104,11 @@ def pretraining_losses(
 
 
 def embedding_terms(
-    embeddings: Mapping[str, Tensor], config: PretrainingObjectiveConfig, *, ranking_scale: float = 1.0
+    embeddings: Mapping[str, Tensor],
+    config: PretrainingObjectiveConfig,
+    *,
+    ranking_scale: float = 1.0,
+    rows: slice | None = None,
 ) -> dict[str, WeightedTerm]:
     """Alignment and ranking: the terms that compare the samples' embeddings; empty where neither has a weight.
 
@@ -107,15 +116,17 @@ def embedding_terms(
         embeddings: Those of `Embeddings` that ``config.compared`` names, ``[b d]``.
         config: Weights and constants.
         ranking_scale: Multiplies the ranking weight.
+        rows: The samples whose losses are wanted, a range of the batch: each term is then what they add to it. None
+            takes all.
     """
     terms: dict[str, WeightedTerm] = {}
     if config.alignment == "tri-modal":
-        terms |= _weighted(_tri_modal_alignment(embeddings, config), config.alignment_weight)
+        terms |= _weighted(_tri_modal_alignment(embeddings, config, rows), config.alignment_weight)
     elif config.alignment == "pair-wise":
-        pair = contrastive.symmetric_info_nce(embeddings["video"], embeddings["text"], config.temperature)
+        pair = contrastive.symmetric_info_nce(embeddings["video"], embeddings["text"], config.temperature, rows)
         terms |= _weighted({"pair_alignment": pair}, config.alignment_weight)
     if config.ranking_weight:
-        terms |= _weighted(_ranking(embeddings, config), config.ranking_weight * ranking_scale)
+        terms |= _weighted(_ranking(embeddings, config, rows), config.ranking_weight * ranking_scale)
     share = 1 / config.published_num_processes
     return {name: WeightedTerm(value=term.value, weight=term.weight * share) for name, term in terms.items()}
 
@@ -157,7 +168,14 @@ def _weighted(values: dict[str, Tensor], weight: float) -> dict[str, WeightedTer
     return {name: WeightedTerm(value=value, weight=weight) for name, value in values.items()}
 
 
-def _tri_modal_alignment(embeddings: Mapping[str, Tensor], config: PretrainingObjectiveConfig) -> dict[str, Tensor]:
+def _mean(losses: Float[Tensor, " rows"], num_samples: int, rows: slice | None) -> Float[Tensor, ""]:
+    """Mean over a batch, or what some of its samples add to it."""
+    return losses.mean() if rows is None else losses.sum() / num_samples
+
+
+def _tri_modal_alignment(
+    embeddings: Mapping[str, Tensor], config: PretrainingObjectiveConfig, rows: slice | None
+) -> dict[str, Tensor]:
     """``L_v + w·L_v'`` and its mirror image ``L_t + w·L_t'``."""
     sides = {
         "video_alignment": (
@@ -171,16 +189,20 @@ def _tri_modal_alignment(embeddings: Mapping[str, Tensor], config: PretrainingOb
     }
     losses = {}
     for name, (anchor, positives) in sides.items():
-        forward = contrastive.exclusive_nce(anchor, positives, config.temperature).sum(dim=0)
-        backward = contrastive.towards_anchor(anchor, positives, config.temperature).sum(dim=0)
+        forward = contrastive.exclusive_nce(anchor, positives, config.temperature, rows).sum(dim=0)
+        backward = contrastive.towards_anchor(anchor, positives, config.temperature, rows).sum(dim=0)
         per_sample = forward + config.towards_anchor_weight * backward
-        losses[name] = per_sample.mean() if config.reduction == "mean" else per_sample.sum()
+        losses[name] = _mean(per_sample, len(anchor), rows) if config.reduction == "mean" else per_sample.sum()
     return losses
 
 
-def _ranking(embeddings: Mapping[str, Tensor], config: PretrainingObjectiveConfig) -> dict[str, Tensor]:
+def _ranking(
+    embeddings: Mapping[str, Tensor], config: PretrainingObjectiveConfig, rows: slice | None
+) -> dict[str, Tensor]:
     """The two hinges of Eq. 4: complete text before masked text, complete video before masked video."""
     constants = {"margin": config.ranking_margin, "temperature": config.temperature}
-    text = contrastive.ranking(embeddings["video"], embeddings["text"], embeddings["masked_text"], **constants)
-    video = contrastive.ranking(embeddings["text"], embeddings["video"], embeddings["masked_video"], **constants)
-    return {"text_ranking": text.mean(), "video_ranking": video.mean()}
+    count = len(embeddings["video"])
+    own = {name: contrastive.rows_of(embeddings[name], rows) for name in _EMBEDDINGS[:4]}
+    text = contrastive.ranking(own["video"], own["text"], own["masked_text"], **constants)
+    video = contrastive.ranking(own["text"], own["video"], own["masked_video"], **constants)
+    return {"text_ranking": _mean(text, count, rows), "video_ranking": _mean(video, count, rows)}

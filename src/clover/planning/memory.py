@@ -25,11 +25,9 @@ class MemoryNeeds:
     clip_bytes: int
     """One sample as it comes to the device, in bytes of a pixel."""
     objective: ObjectiveCost
-    objective_shares: int
-    """Devices that share its pairs; 1: each has all."""
     embedding_width: int
     batch_size: int
-    """Samples of a step on all devices: the objective sees them all on each."""
+    """Samples of a step on all devices: the objective compares each device's with all."""
     batch_per_device: int
     num_devices: int
     parallel: Parallel
@@ -77,7 +75,7 @@ class Memory:
     working: float
     """Gradients of the block that goes back."""
     objective: float
-    """Embeddings and similarities of the whole batch."""
+    """Embeddings of the whole batch, and similarities of the device's own with them."""
     peak: float
 
 
@@ -98,7 +96,7 @@ def memory_of(needs: MemoryNeeds, micro_batch_size: int, *, is_cached: bool) -> 
     activations = float(needs.held_bytes * micro_batch_size)
     working = float(needs.working_bytes * micro_batch_size)
     objective = float(
-        needs.objective.peak_bytes(needs.batch_size, needs.embedding_width, num_shares=needs.objective_shares)
+        needs.objective.peak_bytes(needs.batch_size, needs.embedding_width, num_devices=needs.num_devices)
     )
     buckets = weights if needs.parallel == "ddp" and needs.num_devices > 1 else 0.0
     always = (2 + _ADAM_NUMBERS) * weights + buckets + narrow + clips

@@ -6,14 +6,14 @@ rest (norms, softmax, GELU) is below a hundredth of the operations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
 from clover.modeling.fusion import FusionConfig
 from clover.modeling.layers import TransformerConfig
-from clover.modeling.model import ModelConfig
+from clover.modeling.model import ModelConfig, needed_inputs
 from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
 
@@ -85,6 +85,33 @@ def blocks_of(model: ModelConfig, sample: SampleShape) -> tuple[Block, ...]:
         *_fusion_blocks(model.fusion, prod(grid), sample, gives_video=model.fused_pairing == "first_release"),
         *_head_blocks(model, sample),
     )
+
+
+def training_flops(model: ModelConfig, sample: SampleShape, wanted: Collection[str]) -> int:
+    """Operations, forward and backward, of the encoder passes and heads that some outputs of pre-training need.
+
+    Args:
+        model: The network.
+        sample: What it is given.
+        wanted: Names of fields of `Embeddings`, and ``word_scores``.
+    """
+    passes = {part: len(kinds) / _NUM_PASSES for part, kinds in needed_inputs(wanted).items()}
+    names = set(wanted)
+    heads = iter(
+        (
+            len(names & {"video", "masked_video"}) / _NUM_PASSES,
+            float("fused_for_video" in names),
+            len(names & {"text", "masked_text"}) / _NUM_PASSES,
+            float("fused_for_text" in names),
+            float("word_scores" in names),
+        )
+    )
+    total = 0.0
+    for place, block in enumerate(blocks_of(model, sample)):
+        # patches are embedded once, whatever goes through the encoder
+        share = next(heads) if block.part == "heads" else passes[block.part] if place else min(1.0, 2 * passes["video"])
+        total += share * (block.flops + block.gradient_flops)
+    return round(total)
 
 
 def _linear(num_tokens: int, input_width: int, output_width: int) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clover.objectives.contrastive import MOST_PAIRS
+
 NUM_EMBEDDINGS = 6
 """Of a sample: video, text, both masked, both fusions."""
 FLOAT_BYTES = 4
@@ -23,9 +25,10 @@ class ObjectiveCost:
     held_per_sample: int
     """Numbers for every sample and place of an embedding: the embeddings, normalised copies, gradients."""
 
-    def peak_bytes(self, batch_size: int, embedding_width: int, *, num_shares: int = 1) -> float:
-        """Most memory at a time; with several shares, on a device that has one share of the pairs."""
-        pairs = (self.held_per_pair + self.working_per_pair) * batch_size**2 / num_shares
+    def peak_bytes(self, batch_size: int, embedding_width: int, *, num_devices: int = 1) -> float:
+        """Most memory of a device at a time: it compares its share of the samples with all, some rows at a time."""
+        num_pairs = min(batch_size**2 / num_devices, max(MOST_PAIRS, batch_size))
+        pairs = (self.held_per_pair + self.working_per_pair) * num_pairs
         return FLOAT_BYTES * (pairs + self.held_per_sample * batch_size * embedding_width)
 
     def flops(self, batch_size: int, embedding_width: int) -> int:

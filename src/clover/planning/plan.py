@@ -14,7 +14,7 @@ from clover.planning.memory import Memory, MemoryNeeds, Precision, largest_micro
 from clover.planning.network import Block, SampleShape, blocks_of
 from clover.planning.objective import OBJECTIVES
 from clover.planning.traffic import Traffic, traffic_of
-from clover.planning.workload import Workload
+from clover.planning.workload import Storage, Workload
 from clover.types import Parallel
 
 SECONDS_A_DAY = 86_400
@@ -45,8 +45,8 @@ class Setting:
     """Share of the memory that may be used; the rest is for the context and for gaps between tensors."""
     machine_bandwidth: float = 50e9
     """Bytes a second that leave one machine, through all its links."""
-    objective_shares: int = 1
-    """Devices that share the objective; 1 is what Clover does: every device compares the whole batch."""
+    storage: Storage = "loose"
+    """Whether samples lie in shards of clover data pack or in files of their own; said with what is assumed of them."""
     videos_per_core_second: float
     images_per_core_second: float
     video_bytes: float
@@ -80,6 +80,11 @@ class Setting:
             )
         if workload.num_videos + workload.num_images == 0:
             raise ConfigError("a run without videos and images trains nothing; give --videos or --images")
+        for name, count in workload.sources.items():
+            if count < self.batch_size:
+                raise ConfigError(
+                    f"{count} {name}s do not fill a batch of {self.batch_size}; give more, or a smaller --batch-size"
+                )
 
     @property
     def batch_per_device(self) -> int:
@@ -121,7 +126,7 @@ class Step:
 
     compute_seconds: float
     objective_seconds: float
-    """On every device alike, in float32."""
+    """Of a device's share, in float32."""
     samples_per_second: float
     """With the network's traffic hidden behind the computation."""
 
@@ -140,12 +145,12 @@ class Plan:
     video: Operations
     image: Operations
     objective_flops: int
-    """Of one step, on every device."""
+    """Of one step, of a device's share."""
     memory: Memory
     video_step: Step
     image_step: Step
     traffic: Traffic
-    num_steps: float
+    num_steps: int
     training_flops: float
     """Of the run: forward and backward of every sample."""
     executed_flops: float
@@ -186,9 +191,9 @@ def make_plan(setting: Setting) -> Plan:
         name: operations_of(part, uses_gradient_cache=is_cached, recomputes_blocks=setting.recomputes_blocks)
         for name, part in blocks.items()
     }
-    objective_flops = needs.objective.flops(setting.batch_size, width) // setting.objective_shares
+    objective_flops = needs.objective.flops(setting.batch_size, width) // setting.num_devices
     steps = {name: _step(setting, each, objective_flops) for name, each in operations.items()}
-    counts = {"video": workload.num_videos * workload.num_epochs, "image": workload.num_images * workload.num_epochs}
+    counts = workload.samples(setting.batch_size)
     traffic = traffic_of(
         num_weights=needs.num_weights,
         embedding_width=width,
@@ -199,7 +204,7 @@ def make_plan(setting: Setting) -> Plan:
         uses_gradient_cache=is_cached,
     )
     seconds = sum(counts[name] / steps[name].samples_per_second for name in counts)
-    num_steps = sum(counts.values()) / setting.batch_size
+    num_steps = workload.num_steps(setting.batch_size)
     rates = {name: counts[name] / seconds for name in counts}
     return Plan(
         num_weights=needs.num_weights,
@@ -234,7 +239,6 @@ def _needs(setting: Setting, blocks: Sequence[Block]) -> MemoryNeeds:
         blocks=blocks,
         clip_bytes=3 * shape.num_frames * shape.frame_size**2,
         objective=OBJECTIVES[setting.objective.alignment],
-        objective_shares=setting.objective_shares,
         embedding_width=setting.model.embedding_width,
         batch_size=setting.batch_size,
         batch_per_device=setting.batch_per_device,

@@ -17,7 +17,7 @@ class Traffic:
     weights: float
     """Gathers of the sharded weights (fsdp)."""
     embeddings: float
-    """The other devices' embeddings."""
+    """The other devices' embeddings, and the sum of the gradients on all."""
 
     @property
     def total(self) -> float:
@@ -47,5 +47,5 @@ def traffic_of(
     return Traffic(
         gradients=num_micro_batches * weight_bytes if is_sharded else 2 * weight_bytes,
         weights=num_gathers * weight_bytes if is_sharded else 0.0,
-        embeddings=others * NUM_EMBEDDINGS * batch_size * embedding_width * FLOAT_BYTES,
+        embeddings=3 * others * NUM_EMBEDDINGS * batch_size * embedding_width * FLOAT_BYTES,
     )

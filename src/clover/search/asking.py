@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -96,6 +97,7 @@ def ask_library(
     config: AskConfig = AskConfig(),
     where: Filter | None = None,
     tokens: VideoTokens | None = None,
+    vector: Float[np.ndarray, " d"] | None = None,
 ) -> Reply:
     """Answer a question from the moments of a library that fit it best.
 
@@ -108,6 +110,7 @@ def ask_library(
         config: How many moments, and when to give none.
         where: Which videos are looked at.
         tokens: Encoded windows of earlier calls, to be kept between calls.
+        vector: The normalised embedding of `asked_about`, where it is known already.
 
     Raises:
         ConfigError: without choices, a model that was not fine-tuned on questions; choices that are blank or too few.
@@ -115,7 +118,7 @@ def ask_library(
     """
     method = answering_method(clover, choices)
     results = SearchConfig(min_confidence=config.min_confidence)
-    spans = search(index, clover, asked_about(question), config.moments, results, where=where)
+    spans = search(index, clover, asked_about(question), config.moments, results, where=where, vector=vector)
     known = (tokens or VideoTokens(clover)).of([span.best for span in spans])
     seen = [(span, one) for span, one in zip(spans, known, strict=True) if one is not None]
     if not seen:

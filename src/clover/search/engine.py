@@ -94,6 +94,7 @@ def search(
     where: Filter | None = None,
     rerank: RerankConfig | None = None,
     tokens: VideoTokens | None = None,
+    vector: Float[np.ndarray, " d"] | None = None,
 ) -> list[Span]:
     """The best spans for a sentence, best first, with their confidence; spans of a video do not overlap.
 
@@ -106,13 +107,15 @@ def search(
         where: Which videos are looked at.
         rerank: How the best are scored again by the fusion encoder; None does not.
         tokens: Encoded windows of earlier searches, to be kept between searches.
+        vector: The normalised embedding of the sentence, where it is known already.
 
     Raises:
         TextError: the sentence is empty.
     """
     if not len(index):
         return []
-    vector = clover.encode_text(query).cpu().numpy()
+    if vector is None:
+        vector = clover.encode_text(query).cpu().numpy()
     calibration = calibration_of(index, clover)
     num_candidates = max(num_results, rerank.rerank if rerank is not None else 0)
     spans = nearest_spans(index, vector, num_candidates, config, where)

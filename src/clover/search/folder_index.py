@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from clover.errors import LibraryError
+from clover.errors import LibraryBusyError, LibraryError
 from clover.search.compressed import has_faiss
 from clover.search.header import Header, generation_of, open_version_1, read_header
 from clover.search.interface import (
@@ -238,7 +238,7 @@ class FolderIndex(Index):
 
     def _check_generation(self) -> None:
         if not self.is_current():
-            raise LibraryError(f"{self.folder} was changed by another command meanwhile; run this one again")
+            raise LibraryBusyError(f"{self.folder} was changed by another command meanwhile; run this one again")
 
     def save(self) -> None:
         with self.locked():

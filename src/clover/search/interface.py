@@ -61,6 +61,8 @@ class Filter:
     """Only videos of this length or shorter."""
     tags: tuple[str, ...] = ()
     """Only videos with all of these tags."""
+    video: str = ""
+    """Only this one, by its path."""
 
     def __post_init__(self) -> None:
         for low, high, what in (
@@ -81,6 +83,7 @@ class Filter:
         """Whether moments of a video may be found."""
         return (
             video.video.startswith(self.prefix)
+            and self.video in ("", video.video)
             and (self.since is None or video.modified >= self.since)
             and (self.until is None or video.modified <= self.until)
             and (self.min_seconds is None or video.video_seconds >= self.min_seconds)

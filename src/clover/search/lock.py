@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from clover.errors import LibraryError
+from clover.errors import LibraryBusyError
 from clover.files import cannot_write
 
 
@@ -21,7 +21,7 @@ def lock_file(path: Path, place: str) -> Iterator[None]:
         place: The library, for the message.
 
     Raises:
-        LibraryError: another command holds it.
+        LibraryBusyError: another command holds it.
         WriteError: the file cannot be made.
     """
     made = not path.parent.exists()
@@ -32,7 +32,7 @@ def lock_file(path: Path, place: str) -> Iterator[None]:
         raise cannot_write(path.parent, error) from error
     with file:
         if not _taken(file, path):
-            raise LibraryError(f"{place} is being extended by another command; wait until it has ended")
+            raise LibraryBusyError(f"{place} is being extended by another command; wait until it has ended")
         try:
             yield
         finally:

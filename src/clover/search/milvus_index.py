@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from clover.errors import LibraryError
+from clover.errors import LibraryBusyError, LibraryError
 from clover.search.interface import (
     Filter,
     Hit,
@@ -310,7 +310,7 @@ class MilvusIndex(Index):
 
     def _check_generation(self) -> None:
         if not self.is_current():
-            raise LibraryError(f"{self.place} was changed by another command meanwhile; run this one again")
+            raise LibraryBusyError(f"{self.place} was changed by another command meanwhile; run this one again")
 
     def save(self) -> None:
         with self.locked():

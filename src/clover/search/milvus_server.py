@@ -182,7 +182,7 @@ def expression(where: Filter | None) -> list[str]:
     """The conditions of a filter, all of which must hold."""
     if where is None:
         return []
-    found = []
+    found = [f"video == {quoted(where.video)}"] if where.video else []
     if where.prefix:  # every string that begins so, and no other: the next character after the slash ends them
         found += [f"video >= {quoted(where.prefix)}", f"video < {quoted(where.prefix[:-1] + '0')}"]
     bounds = (

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import nn
@@ -18,13 +18,17 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Part = Literal["video_encoder", "text_encoder", "fusion", "projections", "masked_words"]
 """A part of the network; the heads of the task belong to none and are always trained."""
 
-_MODULES: dict[Part, tuple[str, ...]] = {
+PARTS: tuple[Part, ...] = get_args(Part)
+"""All of them."""
+
+MODULES: dict[Part, tuple[str, ...]] = {
     "video_encoder": ("video_encoder",),
     "text_encoder": ("text_encoder",),
     "fusion": ("fusion_encoder",),
     "projections": ("video_projection", "text_projection", "fused_video_projection", "fused_text_projection"),
     "masked_words": ("masked_word_head",),
 }
+"""Names of the modules of `CloverModel` that make each part."""
 _HEADS = ("answer_head", "choice_head")
 
 
@@ -67,7 +71,7 @@ def prepare(network: nn.Module, frozen: Sequence[Part], lora: LoraConfig, *, see
         ConfigError: peft is not installed, or no layer fits what the adapters are for.
     """
     for part in frozen:
-        for name in _MODULES[part]:
+        for name in MODULES[part]:
             network.get_submodule(name).requires_grad_(False)
     if lora.rank:
         _add_adapters(network, [part for part in lora.parts if part not in frozen], lora, seed)
@@ -98,7 +102,7 @@ def _add_adapters(network: nn.Module, parts: Sequence[Part], lora: LoraConfig, s
 
 def _linear_layers(network: nn.Module, parts: Sequence[Part]) -> list[str]:
     """Names of the linear layers in parts of a network."""
-    roots = [root for part in parts for root in _MODULES[part]]
+    roots = [root for part in parts for root in MODULES[part]]
     return [
         f"{root}.{name}"
         for root in roots

@@ -37,7 +37,8 @@ class KeepConfig:
     """So many of the last."""
     best_by: str = ""
     """Also keep the state with the lowest mean of this logged number since the state before, such as total or
-    masked_words; empty keeps none for that."""
+    masked_words, or the best by an evaluation, such as validation_recall_at_1, after each of which a state is saved;
+    empty keeps none for that."""
 
     def __post_init__(self) -> None:
         if self.last < 1:
@@ -60,6 +61,8 @@ class TrainingStates:
     """Draws fresh random numbers for processes that the saved run did not have."""
     health: Health = field(default_factory=Health)
     keep: KeepConfig = field(default_factory=KeepConfig)
+    evaluated: tuple[str, ...] = ()
+    """Figures that evaluations give, beside the numbers of every step."""
     processes: Processes = ALONE
     owes_occasional: bool = False
     """Whether the run was stopped before it did what was due after the step that is saved."""
@@ -72,11 +75,28 @@ class TrainingStates:
         Raises:
             ConfigError: the number to choose by is not among them.
         """
-        if not self.keep.best_by:
+        if not self.keep.best_by or self.keep.best_by in self.evaluated:
             return
         if self.keep.best_by not in values:
             raise ConfigError(f"keep.best_by is {self.keep.best_by!r}; a step logs {', '.join(values)}")
         self._values.setdefault(self.keep.best_by, []).append(values[self.keep.best_by])
+
+    def judge(self, figures: Mapping[str, float], next_step: int) -> bool:
+        """Figures of an evaluation; gives whether the best state is chosen by them, and one must be saved now.
+
+        Where the state of this step is saved already (the run was stopped before it was evaluated), it gets them.
+        """
+        name = self.keep.best_by
+        if name not in self.evaluated or name not in figures:
+            return False
+        if next_step != self._saved_step:
+            self._values[name] = [figures[name]]
+            return True
+        if self.processes.is_first:
+            path = self.folder / f"step-{next_step:08d}" / _DESCRIPTION
+            description = json.loads(path.read_text(encoding="utf-8")) | {"means": {name: figures[name]}}
+            write_text(path, json.dumps(description, indent=1))
+        return False
 
     def save(self, next_step: int, *, owes_occasional: bool = False) -> None:
         """Write weights, averages, random states and the next step; every process writes what it holds.
@@ -213,13 +233,14 @@ def forget_states(folder: Path) -> None:
 
 
 def best_state(folder: Path, name: str) -> Path | None:
-    """The state with the lowest mean of a logged number, the first of several."""
+    """The state with the lowest mean of a logged number, or with the highest recall; the first of several."""
     means: dict[Path, float] = {}
     for path in saved_states(folder):
         description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
         if name in description["means"]:
             means[path] = description["means"][name]
-    return min(means, key=lambda path: means[path]) if means else None
+    sign = -1 if "recall" in name else 1
+    return min(means, key=lambda path: sign * means[path]) if means else None
 
 
 def _take_the_place(aside: Path, target: Path) -> None:

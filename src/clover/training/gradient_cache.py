@@ -3,8 +3,9 @@
 Every sample's loss looks at the embeddings of the whole batch, but the network's part of the gradient needs only the
 loss's gradient on the sample's own embeddings (Gao et al. 2021, arXiv 2101.06983). So a batch that is too large goes
 through the network twice, micro-batch by micro-batch: once for its embeddings, and once more, with the same random
-numbers, to send their gradients back. Between the two, processes exchange embeddings: each computes the loss of the
-whole batch and sends back the gradient of its own samples, and the weights' gradients are summed over processes.
+numbers, to send their gradients back. Between the two, processes exchange embeddings: each compares its own samples
+with the whole batch, the gradients on the embeddings are summed, each sends back those of its own samples, and the
+weights' gradients are summed over processes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from clover.data.batches import device_of, micro_batches, num_samples
 from clover.distributed import ALONE, Processes
+from clover.objectives.contrastive import row_blocks
 from clover.objectives.pretraining import Losses, WeightedTerm, weighted_sum
 
 BatchT = TypeVar("BatchT")
@@ -37,8 +39,9 @@ class SplitLoss(Generic[BatchT]):
     """Calls the network; gives exactly what the terms use."""
     compared: tuple[str, ...] = ()
     """Which outputs, of shape ``[b d]``, are compared over the whole batch."""
-    compare: Callable[[Outputs, int], dict[str, WeightedTerm]] = lambda _outputs, _step: {}
-    """Those of the whole batch, and the step, to terms."""
+    compare: Callable[[Outputs, int, slice | None], dict[str, WeightedTerm]] = lambda _outputs, _step, _rows: {}
+    """Those of the whole batch, the step, and a range of samples, to terms: what these samples add to each; None stands
+    for all of them."""
     add_up: Callable[[Outputs, BatchT, int], dict[str, WeightedTerm]] = lambda _outputs, _batch, _count: {}
     """Outputs of a part, the part, and the count of the whole batch, to terms that add up over the parts."""
     count: Callable[[BatchT], int] = num_samples
@@ -121,7 +124,7 @@ def exact_gradients(
             ends += [(term.value * term.weight, None) for term in added.values()]
             _backward([(end, gradient) for end, gradient in ends if end.requires_grad])
         sums = _added(sums, added)
-    return weighted_sum(terms | _over(processes, sums))
+    return weighted_sum(_over(processes, terms | sums))
 
 
 def share_of_mean(mean: Tensor, num_samples: int, count: int) -> WeightedTerm:
@@ -132,7 +135,7 @@ def share_of_mean(mean: Tensor, num_samples: int, count: int) -> WeightedTerm:
 def _compare(
     local: Outputs, loss: SplitLoss[BatchT], step: int, sizes: Sequence[int], processes: Processes
 ) -> tuple[dict[str, WeightedTerm], dict[str, Tensor]]:
-    """The terms of the whole batch, without a graph, and their gradients on this process' rows of the outputs."""
+    """What this process' rows add to the terms, without a graph, and the whole batch's gradients on these rows."""
     widths = [value.shape[1] for value in local.values()]
     if processes.count == 1:
         joined = [value.requires_grad_() for value in local.values()]
@@ -140,14 +143,21 @@ def _compare(
         columns = processes.rows(torch.cat(list(local.values()), dim=1), sizes).split(widths, dim=1)
         joined = [column.contiguous().requires_grad_() for column in columns]
     leaves = dict(zip(local, joined, strict=True))
-    terms = loss.compare(leaves, step)
-    if not terms:
-        return {}, {}
-    weighted_sum(terms).total.backward()
+    terms: dict[str, WeightedTerm] = {}
     start = sum(sizes[: processes.rank])
-    rows = slice(start, start + sizes[processes.rank])
-    gradients = {name: leaf.grad[rows] for name, leaf in leaves.items() if leaf.grad is not None}
-    return _added({}, terms), gradients
+    own = slice(start, start + sizes[processes.rank])
+    for rows in row_blocks(own, sum(sizes)):
+        added = loss.compare(leaves, step, rows)
+        if not added:
+            return {}, {}
+        weighted_sum(added).total.backward()
+        terms = _added(terms, added)
+    gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+    if processes.count > 1:
+        wide = processes.total(torch.cat(list(gradients.values()), dim=1))
+        columns = wide[own].split([value.shape[1] for value in gradients.values()], dim=1)
+        gradients = dict(zip(gradients, columns, strict=True))
+    return terms, gradients
 
 
 def _embed(
@@ -198,7 +208,7 @@ def _over(processes: Processes, terms: dict[str, WeightedTerm]) -> dict[str, Wei
     if processes.count == 1 or not terms:
         return terms
     device = next(iter(terms.values())).value.device
-    sums = processes.sum([term.value.item() for term in terms.values()], device)
+    sums = processes.sum(torch.stack([term.value.double() for term in terms.values()]).tolist(), device)
     return {
         name: WeightedTerm(value=torch.tensor(value, dtype=term.value.dtype, device=device), weight=term.weight)
         for (name, term), value in zip(terms.items(), sums, strict=True)

@@ -14,6 +14,7 @@ from clover.training.health import Health
 from clover.training.interruption import InterruptedRunError, StopRequest
 from clover.training.logbook import Logbook
 from clover.training.optimizer import Optimizer
+from clover.training.skipped import SkippedSamples
 
 BatchT = TypeVar("BatchT")
 
@@ -26,6 +27,8 @@ class Occasional:
     """Number of steps between two times; 0 means never."""
     run: Callable[[int], Mapping[str, float] | None]
     """Called with the number of steps done; gives figures for the book, if any."""
+    figures: tuple[str, ...] = ()
+    """Names of the figures by which the best state may be chosen."""
 
     def run_if_due(self, num_done: int) -> Mapping[str, float] | None:
         """Do it when its time has come."""
@@ -45,6 +48,10 @@ class Training(Generic[BatchT]):
     """Steps between two saved states; 0 saves none but when the run is asked to stop."""
     occasional: Sequence[Occasional] = ()
     processes: Processes = field(default=ALONE)
+    skipped: SkippedSamples | None = None
+    """Lists what could not be read."""
+    stage: str = ""
+    """What that list calls this stretch of the run."""
 
     @property
     def health(self) -> Health:
@@ -63,9 +70,10 @@ class Training(Generic[BatchT]):
         with StopRequest() as stop:
             for step, (batch, waiting_seconds) in enumerate(_timed(batches), start=first_step):
                 self._step(batch, step, waiting_seconds)
-                self._stop_if_asked(stop, step + 1)
-                self._do_what_is_due(step + 1)  # before the state is saved: what is found out is then never older
-                if self.save_every and (step + 1) % self.save_every == 0:
+                self._hear(batch, step, stop)
+                # before the state is saved: what is found out is then never older
+                decides = self._do_what_is_due(step + 1)
+                if decides or (self.save_every and (step + 1) % self.save_every == 0):
                     self.states.save(step + 1)
 
     def _step(self, batch: BatchT, step: int, waiting_seconds: float) -> None:
@@ -86,17 +94,26 @@ class Training(Generic[BatchT]):
             self.logbook.note(step=step, problem=problem)
             self.health.answer(step, problem, names, self.logbook.path.parent, writes=self.processes.is_first)
 
-    def _do_what_is_due(self, num_done: int) -> None:
+    def _do_what_is_due(self, num_done: int) -> bool:
+        """Gives whether the best state is chosen by what was found out."""
+        decides = False
         for task in self.occasional:
             if figures := task.run_if_due(num_done):
                 self.logbook.note(num_steps=num_done, **figures)
+                decides |= self.states.judge(figures, num_done)
+        return decides
 
-    def _stop_if_asked(self, stop: StopRequest, num_done: int) -> None:
-        number = self.processes.largest(stop.number)
+    def _hear(self, batch: BatchT, step: int, stop: StopRequest) -> None:
+        """What each process says after a step: samples that it could not read, and whether it was asked to stop."""
+        new = self.skipped.new_of(batch) if self.skipped is not None else {}
+        said = self.processes.each([stop.number, len(new)])
+        if self.skipped is not None and any(num_new for _, num_new in said):
+            self.skipped.add(new, stage=self.stage, step=step)
+        number = max(number for number, _ in said)
         if number:
-            self.states.save(num_done, owes_occasional=True)
+            self.states.save(step + 1, owes_occasional=True)
             raise InterruptedRunError(
-                f"asked to stop; the state after {num_done} steps is saved in {self.states.folder}: "
+                f"asked to stop; the state after {step + 1} steps is saved in {self.states.folder}: "
                 "go on with --resume auto",
                 number,
             )

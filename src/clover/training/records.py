@@ -237,7 +237,7 @@ def environment() -> dict[str, Any]:
             "cuda": torch.version.cuda,
             **{name: version for name, version in found.items() if version},
         },
-        "cpu": {"name": _cpu_name(), "count": _num_cpus(), "capability": torch.backends.cpu.get_cpu_capability()},
+        "cpu": {"name": _cpu_name(), "count": num_cpus(), "capability": torch.backends.cpu.get_cpu_capability()},
         "gpus": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())] if has_gpu else [],
         "num_threads": torch.get_num_threads(),
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
@@ -259,6 +259,6 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor()
 
 
-def _num_cpus() -> int:
+def num_cpus() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 import pytest
 
-from clover.data.shapes.captions import captions, paragraph
+from clover.data.shapes.captions import Wording, captions, paragraph
 from clover.data.shapes.choices import choice, repetition, transition
 from clover.data.shapes.corpus import ShapesConfig, read_pairs, write_corpus
 from clover.data.shapes.plans import REPEATED
@@ -82,13 +82,13 @@ def test_msrvtt(corpora):
     for video, scene in zip(data["videos"], scenes("train", "validation", "test"), strict=True):
         texts = [row["caption"] for row in data["sentences"] if row["video_id"] == video["video_id"]]
         assert 4 <= len(set(texts)) == len(texts) <= 20
-        assert texts[:4] == captions(scene, CONFIG.seed)
+        assert texts[:4] == captions(scene, Wording(seed=CONFIG.seed))
         check_shows(corpora / "msrvtt" / "videos" / f"{video['video_id']}.mp4", scene)
     for size in ("7k", "9k"):
         listed = [row["video_id"] for row in table(corpora, "msrvtt", f"MSRVTT_train.{size}.csv")]
         assert listed == ["video0", "video1", "video2", "video3", "video6513"]
     (row,) = table(corpora, "msrvtt", "MSRVTT_JSFUSION_test.csv")
-    sentence = captions(scenes("test")[0], CONFIG.seed)[0]
+    sentence = captions(scenes("test")[0], Wording(seed=CONFIG.seed))[0]
     assert row == {"key": "ret0", "vid_key": "msr7010", "video_id": "video7010", "sentence": sentence}
 
 
@@ -142,7 +142,7 @@ def test_didemo(corpora):
         listed = text_of(corpora, "didemo", f"{name}_list.txt").split()
         for file, scene in zip(listed, scenes(split), strict=True):
             mine = [row for row in rows if row["video"] == file]
-            assert " ".join(row["description"].strip() for row in mine) == paragraph(scene, CONFIG.seed)
+            assert " ".join(row["description"].strip() for row in mine) == paragraph(scene, Wording(seed=CONFIG.seed))
             check_shows(corpora / "didemo/videos" / file, scene)
         for row in rows:
             assert len(row["times"]) == 4
@@ -250,7 +250,7 @@ def test_repeated_actions_have_films_and_names_of_their_own(corpora):
 def test_tgif_frames(corpora):
     for split, rows in tgif(corpora, "frameqa"):
         assert list(rows[0]) == ["gif_name", "question", "answer", "type", "vid_id", "key", "description"]
-        shown = {captions(scene, CONFIG.seed)[0] + " .": scene for scene in scenes(split)}
+        shown = {captions(scene, Wording(seed=CONFIG.seed))[0] + " .": scene for scene in scenes(split)}
         for row in rows:
             scene = shown[row["description"]]
             check_shows(corpora / f"tgif-frame/videos/gifs/{row['gif_name']}.gif", scene)
@@ -265,7 +265,7 @@ def test_webvid(corpora):
         rows = table(corpora, "webvid", file)
         assert list(rows[0]) == ["videoid", "contentUrl", "duration", "page_dir", "name"]
         for row, scene in zip(rows, scenes(split), strict=True):
-            assert row["name"] == captions(scene, CONFIG.seed)[0]
+            assert row["name"] == captions(scene, Wording(seed=CONFIG.seed))[0]
             assert re.fullmatch(r"PT00H00M\d\dS", row["duration"])
             check_shows(corpora / f"webvid/videos/{row['page_dir']}/{row['videoid']}.mp4", scene)
 

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from clover.data.shapes.captions import captions, labels, paragraph
+from clover.data.shapes.captions import Wording, captions, labels, paragraph
 from clover.data.shapes.choices import choice, repetition, transition
 from clover.data.shapes.corpus import describe
 from clover.data.shapes.motion import frame_times, seen, tracks
@@ -76,7 +76,7 @@ def test_same_seed_same_everything_and_other_seed_other():
     again = [sample_scene(CONFIG, "train", index) for index in (0, 5)]
     assert again == [sample_scene(CONFIG, "train", index) for index in (0, 5)]
     assert np.array_equal(render(again[0]), render(again[0]))
-    assert captions(again[1], 0) == captions(again[1], 0)
+    assert captions(again[1], Wording(seed=0)) == captions(again[1], Wording(seed=0))
     assert sample_scene(ShapesConfig(seed=1), "train", 0) != again[0]
     with pytest.raises(ConfigError, match="no split named 'dev'"):
         sample_scene(CONFIG, "dev", 0)
@@ -85,7 +85,7 @@ def test_same_seed_same_everything_and_other_seed_other():
 def test_captions_are_true(scenes):
     for scene in scenes["test"]:
         described = [item for item in scene.objects if item.is_described]
-        texts = captions(scene, CONFIG.seed)
+        texts = captions(scene, Wording(seed=CONFIG.seed))
         assert len(texts) >= 2
         for text in texts:
             words = [SYNONYMS.get(word, word) for word in text.replace(",", "").split()]
@@ -101,13 +101,13 @@ def test_captions_are_true(scenes):
 
 
 def test_captions_tell_videos_apart(scenes):
-    first = [captions(scene, CONFIG.seed)[0] for scene in scenes["test"]]
+    first = [captions(scene, Wording(seed=CONFIG.seed))[0] for scene in scenes["test"]]
     assert len(set(first)) > 0.9 * len(first)
 
 
 def test_paragraphs_and_labels_name_what_is_there(scenes):
     for scene in scenes["train"][:60]:
-        text = paragraph(scene, 0)
+        text = paragraph(scene, Wording(seed=0))
         assert text.count(".") >= 2
         names = labels(scene)
         assert names == sorted(set(names))
@@ -302,11 +302,13 @@ def test_other_kinds_of_scenes_have_no_repetitions(scenes):
 def test_scenes_of_the_default_corpus_stay_as_they_are():
     """All published figures were measured on these very scenes and texts."""
     rows = [
-        describe(sample_scene(ShapesConfig(seed=seed), split, index), seed)
+        describe(sample_scene(ShapesConfig(seed=seed), split, index), ShapesConfig(seed=seed))
         for seed in (0, 100)
         for split in ("train", "validation", "test")
         for index in range(40)
     ]
+    for row in rows:
+        row.pop("_probes")  # younger than the figures
     assert (
         hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
         == "bef468059e9ae80c9443041f8dc79322ed156144dfb0721d731d805e126189a9"

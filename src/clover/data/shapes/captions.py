@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,45 @@ RELATION_WORDS = {
     "below": ("below", "under"),
     "behind": ("behind",),
 }
+MORE_WORDS: dict[str, tuple[str, ...]] = {
+    "red": ("crimson", "scarlet"),
+    "orange": ("amber",),
+    "yellow": ("golden",),
+    "green": ("emerald",),
+    "blue": ("azure", "sapphire"),
+    "purple": ("violet",),
+    "white": ("snowy",),
+    "black": ("ebony",),
+    "square": ("box",),
+    "ball": ("disc", "dot"),
+    "triangle": ("wedge",),
+    "cross": ("plus",),
+    "ring": ("hoop",),
+    "diamond": ("rhombus", "lozenge"),
+    "small": ("tiny",),
+    "large": ("huge",),
+    "striped": ("stripy", "banded"),
+    "dotted": ("spotted",),
+    "grows": ("swells", "becomes larger"),
+    "shrinks": ("contracts", "becomes smaller"),
+    "spins": ("whirls", "twirls"),
+    "blinks": ("flickers", "winks"),
+    "jumps": ("leaps", "bounds"),
+    "bounces off the wall": ("rebounds from the wall",),
+    "appears": ("emerges", "comes into view"),
+    "vanishes": ("fades away", "goes out of view"),
+    "moves": ("drifts", "glides", "shifts"),
+    "left": ("leftwards",),
+    "right": ("rightwards",),
+    "up": ("to the top",),
+    "down": ("to the bottom",),
+    "to the left of": ("on the left side of",),
+    "to the right of": ("on the right side of",),
+    "behind": ("half hidden by",),
+    "circles": ("orbits", "revolves around"),
+    "hits": ("strikes", "knocks into"),
+}
+"""What a speaker of many words says besides, by the first word for the same."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +93,20 @@ class Speaker:
         """One of several words for the same."""
         return pick(self.rng, synonyms)
 
+    def only_word(self, word: str) -> str:
+        """The word for what has one only."""
+        return word
+
+    def happens(self, probability: float, about: str) -> bool:
+        """Whether something is said that need not be."""
+        return bool(self.rng.uniform() < probability)
+
     def noun(self, item: SceneObject, *, article: str = "a") -> str:
         """A noun phrase: always colour and shape, sometimes size and texture."""
-        words = [item.color, self.word(SHAPE_WORDS.get(item.shape, (item.shape,)))]
+        words = [self.only_word(item.color), self.word(SHAPE_WORDS.get(item.shape, (item.shape,)))]
         if item.texture != "plain" and self.says_details:
-            words.insert(0, item.texture)
-        if self.says_details and self.rng.uniform() < 0.5:
+            words.insert(0, self.only_word(item.texture))
+        if self.says_details and self.happens(0.5, f"size of {item.depth}"):
             words.insert(0, self.word(SIZE_WORDS[item.size]))
         if article == "a" and words[0][0] in "aeiou":
             article = "an"
@@ -70,7 +118,7 @@ class Speaker:
             direction = event.action.removeprefix("moves ")
             return f"{self.word(MOVE_VERBS)} {self.word(SIDEWAYS[direction])}"
         verb = self.word(VERBS[event.action])
-        if event.action in COUNTED_ACTIONS and (event.count > 1 or self.rng.uniform() < 0.5):
+        if event.action in COUNTED_ACTIONS and (event.count > 1 or self.happens(0.5, f"count of {event.actor}")):
             return f"{verb} {TIMES[event.count]}"
         return verb
 
@@ -83,9 +131,64 @@ class PlainSpeaker(Speaker):
         return synonyms[0]
 
 
-def caption(scene: Scene, rng: np.random.Generator) -> str:
+@dataclass(frozen=True)
+class SteadySpeaker(Speaker):
+    """A speaker who says the same of the same: scenes that differ in one thing are told in sentences that differ there.
+
+    Attributes:
+        key: Number from which all choices of words follow, together with what they are about.
+        has_more_words: Whether `MORE_WORDS` are known.
+    """
+
+    key: int = 0
+    has_more_words: bool = False
+
+    def word(self, synonyms: tuple[str, ...]) -> str:
+        """One of several words for the same, always the same one."""
+        if self.has_more_words:
+            synonyms = synonyms + MORE_WORDS.get(synonyms[0], ())
+        return pick(self._draws(synonyms[0]), synonyms)
+
+    def only_word(self, word: str) -> str:
+        """The word, or another for the same."""
+        return self.word((word,))
+
+    def happens(self, probability: float, about: str) -> bool:
+        """Whether something is said that need not be; always the same of the same."""
+        return bool(self._draws(about).uniform() < probability)
+
+    def _draws(self, about: str) -> np.random.Generator:
+        return np.random.default_rng([self.key, zlib.crc32(about.encode())])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wording:
+    """How the videos of a corpus are talked about.
+
+    Attributes:
+        seed: Seed of the corpus.
+        is_rich: Whether many words are known, and near-duplicates are told in the same words.
+        told_as: Number of the video in whose words this one is told; None for its own.
+    """
+
+    seed: int
+    is_rich: bool = False
+    told_as: int | None = None
+
+    def draws(self, scene: Scene, stream: str) -> np.random.Generator:
+        """Random numbers for one kind of text about a scene."""
+        return generator(self.seed, scene.split, scene.index if self.told_as is None else self.told_as, stream)
+
+    def speaker(self, rng: np.random.Generator, *, says_details: bool) -> Speaker:
+        """Somebody who talks in this way."""
+        if not self.is_rich:
+            return Speaker(rng, says_details)
+        return SteadySpeaker(rng, says_details, key=int(rng.integers(2**31)), has_more_words=True)
+
+
+def caption(scene: Scene, rng: np.random.Generator, wording: Wording) -> str:
     """One sentence about everything that the described objects do."""
-    return tell(scene, Speaker(rng, says_details=bool(rng.uniform() < 0.6)))
+    return tell(scene, wording.speaker(rng, says_details=bool(rng.uniform() < 0.6)))
 
 
 def tell(scene: Scene, speaker: Speaker) -> str:
@@ -159,46 +262,47 @@ _BY_KIND = {
 }
 
 
-def captions(scene: Scene, seed: int, count: int = NUM_CAPTIONS) -> list[str]:
+def captions(scene: Scene, wording: Wording, count: int = NUM_CAPTIONS) -> list[str]:
     """Different paraphrases of the scene, as many as asked for or as the grammar gives; the first stay the same."""
-    rng = generator(seed, scene.split, scene.index, "captions")
+    rng = wording.draws(scene, "captions")
     found: dict[str, None] = {}
     for _ in range(12 * count):
-        found.setdefault(caption(scene, rng))
+        found.setdefault(caption(scene, rng, wording))
         if len(found) == count:
             break
     return list(found)
 
 
-def paragraph(scene: Scene, seed: int) -> str:
+def paragraph(scene: Scene, wording: Wording) -> str:
     """Several sentences: who is there, what happens in order, how the camera moves."""
-    return " ".join(text for _, _, text in sentences(scene, seed))
+    return " ".join(text for _, _, text in sentences(scene, wording))
 
 
-def sentences(scene: Scene, seed: int) -> list[tuple[float, float, str]]:
+def sentences(scene: Scene, wording: Wording) -> list[tuple[float, float, str]]:
     """The sentences of the paragraph, each with the seconds from which and to which it holds."""
-    rng = generator(seed, scene.split, scene.index, "paragraph")
-    speaker = Speaker(rng, says_details=True)
+    speaker = wording.speaker(wording.draws(scene, "paragraph"), says_details=True)
     described = [item for item in scene.objects if item.is_described]
     there = " and ".join(speaker.noun(item) for item in described)
     whole = 0.0, scene.duration_seconds
-    said = [(*whole, f"there {'is' if len(described) == 1 else 'are'} {there}"), *moments(scene, seed)]
+    said = [(*whole, f"there {'is' if len(described) == 1 else 'are'} {there}"), *moments(scene, wording)]
     if scene.camera.movement != "still":
         said.append((*whole, f"the camera {scene.camera.movement}"))
     return [(start, end, f"{text}.") for start, end, text in said]
 
 
-def moments(scene: Scene, seed: int) -> list[tuple[float, float, str]]:
+def moments(scene: Scene, wording: Wording) -> list[tuple[float, float, str]]:
     """Start, end and text of everything that happens."""
-    rng = generator(seed, scene.split, scene.index, "paragraph")
+    rng = wording.draws(scene, "paragraph")
     found = []
     for event in scene.events:
-        speaker = Speaker(rng, says_details=False)
+        speaker = wording.speaker(rng, says_details=False)
         actor = speaker.noun(scene.objects[event.actor], article="the")
         if event.target is None:
             text = f"{actor} {speaker.verb(event)}"
         else:
-            text = f"{actor} {event.action} {speaker.noun(scene.objects[event.target], article='the')}"
+            text = (
+                f"{actor} {speaker.only_word(event.action)} {speaker.noun(scene.objects[event.target], article='the')}"
+            )
         found.append((event.start_seconds, event.end_seconds, text))
     return found
 

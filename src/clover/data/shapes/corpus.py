@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clover.data.shapes.captions import captions, labels, moments, paragraph
+from clover.data.shapes.captions import Wording, captions, labels, moments, paragraph
 from clover.data.shapes.choices import choice, transition
 from clover.data.shapes.media import write_media
+from clover.data.shapes.noise import with_noise
+from clover.data.shapes.probes import probes
 from clover.data.shapes.publishers.formats import publisher_layout
 from clover.data.shapes.questions import cloze, questions
 from clover.data.shapes.sampling import ShapesConfig, sample_scene
 from clover.data.shapes.scene import Scene, video_name
 from clover.data.shapes.vocabulary import SPLITS
 from clover.data.shapes.writing import CLOVER, Job, Layout, Made, Rows, chunks_of, read_summary, write_layout
-from clover.errors import DataError
-from clover.types import Cloze, MultiChoice, OpenEnded, Pair
+from clover.errors import ConfigError, DataError
+from clover.types import Cloze, MultiChoice, OpenEnded, Pair, Probe
 
 __all__ = [
     "ShapesConfig",
@@ -27,11 +29,15 @@ __all__ = [
     "read_labels",
     "read_moments",
     "read_pairs",
+    "read_paragraphs",
+    "read_probes",
     "read_questions",
     "write_corpus",
 ]
 
-_KINDS = ("", "_questions", "_choices", "_cloze", "_scenes")
+_KINDS = ("", "_questions", "_choices", "_cloze", "_scenes", "_probes")
+_ONLY_OURS = ("first_video", "group_size", "noise_share", "rich_words")
+"""Settings that the layouts of publishers know nothing of."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class CloverLayout:
         for split, index in jobs:
             scene = sample_scene(config, split, index)
             num_written += write_media(folder / scene.video, scene)
-            rows.append(((split, index), describe(scene, config.seed)))
+            rows.append(((split, index), describe(scene, config)))
         return Made(rows=rows, media=[video_name(*job) for job in jobs], num_written=num_written)
 
     def texts(self, config: ShapesConfig, rows: Sequence[tuple[Job, Rows]]) -> dict[str, str]:
@@ -74,7 +80,10 @@ class CloverLayout:
 
 
 def _jobs(config: ShapesConfig) -> list[Job]:
-    return [(split, index) for split, count in config.num_videos_per_split.items() for index in range(count)]
+    first = config.first_video
+    return [
+        (split, index) for split, count in config.num_videos_per_split.items() for index in range(first, first + count)
+    ]
 
 
 def write_corpus(
@@ -98,17 +107,22 @@ def write_corpus(
         How many files were missing; 0 means that the corpus was complete.
 
     Raises:
-        ConfigError: there is no such format.
+        ConfigError: there is no such format, or it does not know a setting.
         DataError: the folder holds something else, or a corpus of another format or other settings.
         WriteError: the folder cannot be written.
     """
+    changed = [name for name in _ONLY_OURS if getattr(config, name) != getattr(ShapesConfig(), name)]
+    if format != CLOVER and changed:
+        raise ConfigError(f"{changed[0]} is for the corpus's own format; leave it out with --format {format}")
     layout: Layout = CloverLayout() if format == CLOVER else publisher_layout(format)
     return write_layout(folder, config, layout, progress=progress, num_processes=num_processes)
 
 
-def describe(scene: Scene, seed: int) -> Rows:
+def describe(scene: Scene, config: ShapesConfig) -> Rows:
     """Rows of the annotation files of one video, by kind."""
-    video = {"video": scene.video}
+    seed, video = config.seed, {"video": scene.video}
+    told_as = config.first_of_group(scene.split, scene.index)
+    wording = Wording(seed=seed, is_rich=config.rich_words, told_as=told_as)
     options, label = choice(scene, seed)
     choices = [{"type": "sentence", "question": "", "options": options, "label": label}]
     order = transition(scene, seed)
@@ -116,12 +130,12 @@ def describe(scene: Scene, seed: int) -> Rows:
         choices.append({"type": "transition", "question": order[0], "options": order[1], "label": order[2]})
     blank = cloze(scene, seed)
     described = {
-        "captions": captions(scene, seed),
-        "paragraph": paragraph(scene, seed),
+        **_captions(scene, config, wording),
+        "paragraph": paragraph(scene, wording),
         "labels": labels(scene),
         "duration_seconds": scene.duration_seconds,
         "moments": [
-            {"start_seconds": start, "end_seconds": end, "text": text} for start, end, text in moments(scene, seed)
+            {"start_seconds": start, "end_seconds": end, "text": text} for start, end, text in moments(scene, wording)
         ],
     }
     return {
@@ -130,7 +144,26 @@ def describe(scene: Scene, seed: int) -> Rows:
         "_choices": [video | row for row in choices],
         "_cloze": [] if blank is None else [video | {"question": blank[0], "answer": blank[1]}],
         "_scenes": [video | asdict(scene)],
+        "_probes": [video | row for row in probes(scene, wording)],
     }
+
+
+def _captions(scene: Scene, config: ShapesConfig, wording: Wording) -> dict[str, Any]:
+    """The captions of a video and, where there is noise, the places of those that are not true of it."""
+    true = captions(scene, wording)
+    if not config.noise_share or scene.split != "train":
+        return {"captions": true}
+
+    def of_another() -> list[str]:
+        last = config.first_video + config.num_videos_per_split["train"] - 1
+        index = scene.index - 1 if scene.index > config.first_video else last
+        other = sample_scene(config, scene.split, index)
+        return captions(other, replace(wording, told_as=None))
+
+    said, noisy = with_noise(
+        true, config.noise_share, seed=config.seed, split=scene.split, index=scene.index, other=of_another
+    )
+    return {"captions": said, "noisy": noisy}
 
 
 def _read_rows(folder: Path, split: str, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -212,6 +245,36 @@ def read_questions(folder: Path, split: str) -> list[OpenEnded]:
             answer=_field(folder, split, kind, number, row, "answer"),
             index=number,
             question_type=row.get("type"),
+        )
+        for number, row in _read_rows(folder, split, kind)
+    ]
+
+
+def read_paragraphs(folder: Path, split: str) -> list[Pair]:
+    """One pair per video: the paragraph that describes all of it; errors as in `read_pairs`."""
+    return [
+        Pair(
+            video=row["video"],
+            text=_field(folder, split, "", number, row, "paragraph").strip(),
+            index=number,
+            video_id=row["video_id"],
+            text_id=row["video_id"],
+        )
+        for number, row in _read_rows(folder, split, "")
+    ]
+
+
+def read_probes(folder: Path, split: str) -> list[Probe]:
+    """True captions, each with the same one changed in one place; errors as in `read_pairs`."""
+    kind = "_probes"
+    return [
+        Probe(
+            video=row["video"],
+            video_id=row["video_id"],
+            text=_field(folder, split, kind, number, row, "caption"),
+            changed=_field(folder, split, kind, number, row, "changed"),
+            word_class=_field(folder, split, kind, number, row, "class"),
+            index=number,
         )
         for number, row in _read_rows(folder, split, kind)
     ]

@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 STREAMS = (
     *("scene", "captions", "questions", "choices", "cloze", "held out", "paragraph", "transitions"),
-    *("repetitions", "when", "stills", "frames"),
+    *("repetitions", "when", "stills", "frames", "noise", "near-duplicates", "probes"),
 )
 """Uses of randomness; each has its own stream, so that a change in one leaves the others alone."""
 

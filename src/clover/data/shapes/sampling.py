@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 
+from clover.data.shapes.changes import near_duplicates
 from clover.data.shapes.draws import generator, pick, uniform
 from clover.data.shapes.motion import offsets, scales
 from clover.data.shapes.plans import MAX_SECONDS, MIN_SECONDS, REPEATED, Plan, draw_kind, draw_plan
@@ -37,6 +38,16 @@ class ShapesConfig:
     """Frames per second, 4 to 60."""
     max_distractors: int = 1
     """Most objects in a video that no caption mentions, 0 to 2."""
+    test_share: float = 0.1
+    """Share of the videos that is for testing, up to 0.5; a third of it again is for validation."""
+    first_video: int = 0
+    """Number of the first video of every split: another one gives other videos, and the same pairs held out."""
+    group_size: int = 1
+    """Validation and test videos come in groups of so many that differ in one thing each, 1 to 8."""
+    noise_share: float = 0.0
+    """Share of the training captions that are another video's or say nothing, 0 to 0.9."""
+    rich_words: bool = False
+    """More words for the same, and near-duplicates told in the same words."""
 
     def __post_init__(self) -> None:
         """Check every setting.
@@ -54,14 +65,26 @@ class ShapesConfig:
             raise ConfigError(f"frames_per_second is {self.frames_per_second}: give 4 to 60")
         if not 0 <= self.max_distractors <= 2:
             raise ConfigError(f"max_distractors is {self.max_distractors}: give 0, 1 or 2")
+        if not 0.0 < self.test_share <= 0.5:
+            raise ConfigError(f"test_share is {self.test_share}: give more than 0, at most 0.5")
+        if self.first_video < 0:
+            raise ConfigError(f"first_video is {self.first_video}: give 0 or more")
+        if not 1 <= self.group_size <= 8:
+            raise ConfigError(f"group_size is {self.group_size}: give 1 (none are alike) to 8")
+        if not 0.0 <= self.noise_share <= 0.9:
+            raise ConfigError(f"noise_share is {self.noise_share}: give 0 to 0.9")
 
     @property
     def num_videos_per_split(self) -> dict[str, int]:
         """Number of videos of every split."""
-        num_test = max(1, round(0.1 * self.num_videos))
-        num_validation = max(1, round(0.03 * self.num_videos))
+        num_test = max(1, round(self.test_share * self.num_videos))
+        num_validation = max(1, round(0.3 * self.test_share * self.num_videos))
         num_train = self.num_videos - num_test - num_validation
         return {"train": num_train, "validation": num_validation, "test": num_test}
+
+    def first_of_group(self, split: str, index: int) -> int:
+        """Number of the video that another one is nearly alike to; its own where it is the first, or alike to none."""
+        return index if split == "train" else index - (index - self.first_video) % self.group_size
 
 
 def sample_scene(config: ShapesConfig, split: str, index: int, kind: str | None = None) -> Scene:
@@ -80,8 +103,15 @@ def sample_scene(config: ShapesConfig, split: str, index: int, kind: str | None 
     """
     if split not in SPLITS:
         raise ConfigError(f"there is no split named {split!r}: choose from {', '.join(SPLITS)}")
-    rng = generator(config.seed, split, index, "scene")
     rules = held_out(config.seed)
+    first = config.first_of_group(split, index)
+    if first != index and kind is None:
+        base = sample_scene(config, split, first)
+        draws = generator(config.seed, split, first, "near-duplicates")
+        alike = near_duplicates(base, config.group_size - 1, draws, rules)
+        if index - first <= len(alike):
+            return replace(alike[index - first - 1], index=index)
+    rng = generator(config.seed, split, index, "scene")
     kind = kind or draw_kind(rng)
     for _ in range(_NUM_ATTEMPTS):
         scene = _attempt(rng, config, split, index, kind, rules)

@@ -179,11 +179,12 @@ def _is_finished(folder: Path, settings: dict[str, Any]) -> bool:
 
 
 def _check_same(folder: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
+    there = {**there, "config": asdict(ShapesConfig()) | (there.get("config") or {})}  # older ones have fewer settings
     found, wanted = there.get("layout", CLOVER), asked.get("layout", CLOVER)
     if found != wanted:
         raise DataError(f"{folder} holds a corpus in the format {found!r}, not {wanted!r}; choose another folder")
     if {name: there.get(name) for name in asked} != asked:
-        config, other = asked["config"], there.get("config") or {}
+        config, other = asked["config"], there["config"]
         differing = [
             f"{name} {other.get(name)}, not {value}" for name, value in config.items() if other.get(name) != value
         ]

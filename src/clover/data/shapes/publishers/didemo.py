@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clover.data.shapes.captions import sentences
+from clover.data.shapes.captions import Wording, sentences
 from clover.data.shapes.publishers.publisher import Clip, VideoPublisher, digest, digits
 from clover.data.shapes.publishers.tables import json_text, plain_text
 from clover.data.shapes.sampling import ShapesConfig
@@ -39,7 +39,7 @@ class DidemoRetrieval(VideoPublisher):
                 "times": _times(scene, start, end, num_segments),
                 "video": name,
             }
-            for start, end, text in sentences(scene, config.seed)
+            for start, end, text in sentences(scene, Wording(seed=config.seed))
         ]
         return Clip(media=f"videos/{name}", rows={scene.split: rows})
 

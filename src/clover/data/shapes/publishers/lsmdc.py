@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clover.data.shapes.captions import captions
+from clover.data.shapes.captions import Wording, captions
 from clover.data.shapes.choices import choice
 from clover.data.shapes.publishers.publisher import Clip, VideoPublisher
 from clover.data.shapes.publishers.tables import plain_text
@@ -81,7 +81,7 @@ def _sentences(scene: Scene, config: ShapesConfig) -> list[tuple[object, ...]]:
     """Every caption, or the first alone in the retrieval test, of a thousand clips at most."""
     if scene.split == "test" and scene.index >= _MAX_TEST:
         return []
-    texts = captions(scene, config.seed)
+    texts = captions(scene, Wording(seed=config.seed))
     return [(_sentence(text),) for text in (texts[:1] if scene.split == "test" else texts)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clover.data.shapes.captions import captions
+from clover.data.shapes.captions import Wording, captions
 from clover.data.shapes.choices import choice
 from clover.data.shapes.plans import KIND_SHARES
 from clover.data.shapes.publishers.asked import asked
@@ -55,7 +55,7 @@ class MsrvttRetrieval(VideoPublisher):
     def clip(self, scene: Scene, config: ShapesConfig) -> Clip:
         """Name a video by its number; rows of ``videos``, ``sentences`` and the tests."""
         number = number_of(scene, config, RANGES)
-        texts = captions(scene, config.seed, _MAX_CAPTIONS)
+        texts = captions(scene, Wording(seed=config.seed), _MAX_CAPTIONS)
         start_seconds = digest(config, scene, "start")[0] / 4
         video = {
             "video_id": f"video{number}",

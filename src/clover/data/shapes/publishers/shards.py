@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clover.data.shapes.captions import captions
+from clover.data.shapes.captions import Wording, captions
 from clover.data.shapes.media import jpeg_bytes, make_folder, write_media
 from clover.data.shapes.publishers.conceptual import link
 from clover.data.shapes.publishers.publisher import files_listed, jobs_of
@@ -92,7 +92,10 @@ def _videos(config: ShapesConfig, jobs: list[Job], shard: int) -> Iterator[tuple
         caption, url = str(row.pop("name")), row.pop("contentUrl")
         if place not in scenes:
             row["videoid"] = _FAILED_ID + shard
-            caption, url = captions(scene, config.seed)[-1], f"https://videos.example/{row['videoid']}/preview.mp4"
+            caption, url = (
+                captions(scene, Wording(seed=config.seed))[-1],
+                f"https://videos.example/{row['videoid']}/preview.mp4",
+            )
         described = {
             **row,
             "url": url,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clover.data.shapes.captions import captions
+from clover.data.shapes.captions import Wording, captions
 from clover.data.shapes.choices import repetition, transition
 from clover.data.shapes.plans import REPEATED
 from clover.data.shapes.publishers.publisher import Clip, VideoPublisher, digest, letters
@@ -101,7 +101,7 @@ class TgifFrames(_Tgif):
                 "question": row.question,
                 "answer": row.answer,
                 "type": _FRAME_TYPES.index(row.type),
-                "description": f"{captions(scene, config.seed)[0]} .",
+                "description": f"{captions(scene, Wording(seed=config.seed))[0]} .",
             }
             for row in frame_questions(scene, config.seed)
         ]

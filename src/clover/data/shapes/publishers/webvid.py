@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clover.data.shapes.captions import captions
+from clover.data.shapes.captions import Wording, captions
 from clover.data.shapes.publishers.publisher import Clip, VideoPublisher
 from clover.data.shapes.publishers.tables import csv_text
 from clover.data.shapes.sampling import ShapesConfig
@@ -28,7 +28,7 @@ def webvid_row(scene: Scene, config: ShapesConfig) -> dict[str, str | int]:
         "contentUrl": f"https://videos.example/{number}/preview.mp4",
         "duration": f"PT00H00M{round(scene.duration_seconds):02d}S",
         "page_dir": f"{first + 1:06d}_{first + _VIDEOS_PER_PAGE:06d}",
-        "name": captions(scene, config.seed)[0],
+        "name": captions(scene, Wording(seed=config.seed))[0],
     }
 
 

@@ -1,0 +1,1 @@
+"""The paper's experiment: every system, every seed, four evaluations, and what follows from them."""

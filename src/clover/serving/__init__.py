@@ -1,0 +1,1 @@
+"""A library behind a REST API and a page in the browser."""

@@ -1,0 +1,72 @@
+"""The whole experiment, shrunk: the real command, killed on its way and begun again, and its report."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "clover"]
+SMALL = """
+    --systems comb clover --seeds 1 --jobs 1 --num-steps 3 --batch-size 4 --warm-video-steps 2 --warm-text-steps 2
+    --corpus.num-videos 30 --corpus.size 64 --warm-corpus.num-videos 80 --warm-corpus.size 64
+    --open-answers.num-steps 2 --open-answers.batch-size 4 --choices.num-steps 1 --choices.batch-size 4
+"""
+
+
+def environment():
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments):
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_two_systems_a_seed_and_the_report(tmp_path):
+    out = tmp_path / "ablation"
+    killed = subprocess.Popen(
+        [*COMMAND, "ablate", "--out", str(out), *SMALL.split()], stderr=subprocess.PIPE, env=environment()
+    )
+    first = out / "runs" / "comb" / "seed-0" / "zero_shot.json"
+    while killed.poll() is None and not first.is_file():
+        time.sleep(0.02)
+    assert killed.poll() is None, killed.stderr.read()
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    killed.stderr.close()
+    before = first.stat().st_mtime_ns
+    done = run("ablate", "--out", str(out), "--systems", "comb", "clover", "--seeds", "1", "--jobs", "1")
+    assert "2/2 done: Clover (+RankL), seed 0" in done.stderr
+    assert first.stat().st_mtime_ns == before  # what was whole was not done again
+    again = run("ablate", "--out", str(out), "--systems", "comb", "clover", "--seeds", "1", "--jobs", "1")
+    assert "2 runs, 2 of them done before" in again.stderr
+    run("ablate", "report", str(out))
+    found = json.loads((out / "ablation.json").read_text())
+    rows = {(row["system"], row["seed"], row["evaluation"], row["metric"]): row["value"] for row in found["rows"]}
+    for system in ("comb", "clover"):
+        for evaluation in ("captions", "paragraphs"):
+            for metric in ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank"):
+                assert rows[system, 0, evaluation, metric] >= 0
+        assert 0 <= rows[system, 0, "open", "accuracy"] <= 100
+        assert 0 <= rows[system, 0, "choice", "accuracy"] <= 100
+        assert 0 <= rows[system, 0, "probes", "color"] <= 100
+        assert -1 <= rows[system, 0, "similarity", "positive"] <= 1
+    assert {claim["verdict"] for claim in found["claims"]} == {"cannot be told", "not measured"}
+    page = (out / "report.html").read_text()
+    assert "Clover (+RankL) &gt; COMB (Baseline)" in page
+    assert page.count("data:image/") >= 10
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert (out / "report.md").read_text().startswith("# Clover: the ablations\n")
+    refused = subprocess.run(
+        [*COMMAND, "ablate", "--out", str(out), "--num-steps", "5"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(
+        f"clover: {out} holds an ablation with other settings (num_steps: 3 there, 5 here)"
+    )

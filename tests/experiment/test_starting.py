@@ -1,0 +1,92 @@
+"""A pre-training that starts from another run's weights."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_runs import corpus, shrunk  # noqa: F401
+
+from clover.errors import CheckpointError, ConfigError
+from clover.experiment.configs import StageConfig
+from clover.experiment.pretraining import Pretraining
+from clover.pipeline import Clover
+from clover.recipes.ablation import SYSTEMS, WARM_PARTS
+from clover.recipes.pretrain import shapes
+from clover.training.adapters import MODULES
+
+
+@pytest.fixture(scope="module")
+def warm(corpus, tmp_path_factory):  # noqa: F811
+    """Encoders warmed, nothing else trained."""
+    folder = tmp_path_factory.mktemp("warm")
+    experiment = replace(shrunk(shapes(), corpus, num_steps=2), training=StageConfig(num_steps=0), seed=9)
+    return Pretraining(experiment, folder, quiet=True).run(), folder / "checkpoint"
+
+
+def started(experiment, init, **changes):
+    stages = {"video_warm_start": StageConfig(), "text_warm_start": StageConfig()}
+    return replace(experiment, **stages, init=str(init), init_parts=WARM_PARTS, **changes)
+
+
+def parts_of(state, parts):
+    modules = {module for part in parts for module in MODULES[part]}
+    return {name: value for name, value in state.items() if name.partition(".")[0] in modules}
+
+
+def test_named_parts_are_taken_and_the_others_are_fresh(warm, corpus, tmp_path, capsys):  # noqa: F811
+    plain = started(shrunk(shapes(), corpus), warm[1])
+    run = Pretraining(plain, tmp_path)
+    theirs = warm[0].network.state_dict()
+    fresh = Pretraining(replace(plain, init="", data=replace(plain.data, tokenizer=str(warm[1]))), tmp_path, quiet=True)
+    for name, value in run.network.state_dict().items():
+        is_taken = name in parts_of(theirs, WARM_PARTS)
+        assert torch.equal(value, (theirs if is_taken else fresh.network.state_dict())[name]), name
+    assert run.init_weights == {part: len(parts_of(theirs, [part])) for part in WARM_PARTS}
+    assert f"{run.init_weights['text_encoder']} of text_encoder" in capsys.readouterr().err
+    assert run.tokenizer.fingerprint == warm[0].tokenizer.fingerprint
+
+
+def test_a_resume_with_other_starting_weights_is_refused(warm, corpus, tmp_path):  # noqa: F811
+    place = tmp_path / "init"
+    warm[0].save_pretrained(place)
+    plain = started(shrunk(shapes(), corpus), place)
+    Pretraining(plain, tmp_path / "run", quiet=True).run()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["starting_checkpoint"] == warm[0].fingerprint
+    assert set(record["init_weights"]) == set(WARM_PARTS)
+    other = Clover.from_pretrained(place)
+    with torch.no_grad():
+        other.network.text_projection.expand.bias.add_(1.0)
+    other.save_pretrained(place)
+    with pytest.raises(CheckpointError, match=r"settings\.starting_checkpoint"):
+        Pretraining(plain, tmp_path / "run", quiet=True).run(resume=True)
+
+
+def test_another_shape_and_a_second_tokenizer_are_refused(warm, corpus, tmp_path):  # noqa: F811
+    plain = started(shrunk(shapes(), corpus), warm[1])
+    video = replace(plain.model.video, depths=(1, 2))
+    with pytest.raises(CheckpointError, match=r"does not fit this model: missing video_encoder\.stages"):
+        Pretraining(replace(plain, model=replace(plain.model, video=video)), tmp_path, quiet=True)
+    with pytest.raises(ConfigError, match="brings its own tokenizer"):
+        replace(plain, data=replace(plain.data, tokenizer="elsewhere"))
+    with pytest.raises(ConfigError, match="nothing would be taken"):
+        replace(plain, init_parts=())
+
+
+def test_all_systems_see_the_same_data_and_start_from_the_same_weights(warm, corpus, tmp_path):  # noqa: F811
+    batches, states = [], []
+    for system in SYSTEMS.values():
+        if system.is_warm and not system.has_compute_of:
+            run = Pretraining(started(shrunk(system.recipe(), corpus), warm[1], seed=3), tmp_path, quiet=True)
+            items = run.data.samples.sources[0][:8]
+            batches.append(run.collator()(items, np.random.default_rng([3, 2, 0])))
+            states.append(run.network.state_dict())
+    assert len(states) == 7
+    for batch, state in zip(batches[1:], states[1:], strict=True):
+        assert all(torch.equal(state[name], value) for name, value in states[0].items())
+        assert torch.equal(batch.clip, batches[0].clip)
+        assert torch.equal(batch.token_ids, batches[0].token_ids)
+    masked = [batch.masked_token_ids for batch in batches]
+    assert not torch.equal(masked[3], masked[4])  # +TMA draws its masked words from all, +TMA+SM does not

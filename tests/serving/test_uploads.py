@@ -1,0 +1,196 @@
+"""Uploads: what is taken, refused, indexed, and left behind."""
+
+import io
+import struct
+import time
+import zlib
+
+import numpy as np
+import pytest
+from made_server import client_of, make_library, make_video, videos_of
+from PIL import Image
+
+from clover.search.lock import lock_file
+from clover.serving.probing import probe_apart
+
+
+@pytest.fixture
+def shelf(place, clover, tmp_path):
+    """A library of its own that takes uploads."""
+    make_library(tmp_path / "library", clover, [place / "videos" / "2.mp4"])
+    return tmp_path
+
+
+@pytest.fixture
+def client(shelf, clover):
+    limits = {"uploads": shelf / "uploads", "max_upload_bytes": 200_000}
+    with client_of(shelf / "library", clover, **limits) as client:
+        yield client
+
+
+def send(client, content, name="film.mp4", field="file"):
+    return client.post("/api/uploads", files={field: (name, content)})
+
+
+def finished(client, upload):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found = client.get(f"/api/uploads/{upload['id']}").json()
+        if found["state"] in ("done", "failed"):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(found)
+
+
+def left(shelf):
+    folder = shelf / "uploads"
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def png(image):
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def test_a_film_is_taken_indexed_and_found(client, shelf, place):
+    content = (place / "videos" / "ball" / "0.mp4").read_bytes()
+    reply = send(client, content, "../../ein schöner <Film>.exe")
+    assert reply.status_code == 202
+    assert reply.json()["state"] in ("waiting", "indexing")
+    done = finished(client, reply.json())
+    assert (done["state"], done["progress"], done["error"]) == ("done", 1.0, None)
+    assert done["name"] == "ein schöner <Film>.exe"
+    video = done["video"]
+    assert (video["folder"], video["tags"]) == ("uploaded files", ["uploaded"])
+    assert video["name"].startswith("ein_schöner_Film-") and video["name"].endswith(".mp4")
+    assert client.get(video["file_url"]).content == content
+    assert left(shelf) == [video["name"]]
+    found = client.post("/api/search", json={"query": "ball", "filters": {"folder": "uploaded files"}}).json()
+    assert {row["video"]["id"] for row in found["results"]} == {video["id"]}
+    assert client.get("/api/library").json()["num_videos"] == 2
+
+
+def test_the_content_decides_what_a_file_is(client, shelf):
+    image = png(Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 48, 3), dtype=np.uint8)))
+    done = finished(client, send(client, image, "page.html").json())
+    assert done["state"] == "done"
+    assert done["video"]["media_type"] == "image/png"
+    assert done["video"]["name"].endswith(".png")
+    assert client.get(done["video"]["thumbnail_url"]).status_code == 200
+
+
+def bomb():
+    """A PNG that says it has 30,000 x 30,000 pixels, in a few bytes."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100_000))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "sentence"),
+    [
+        (b"", 415, "not taken"),
+        (b"#!/bin/sh\nrm -rf /\n", 415, "no video or image"),
+        (b"<html><script>alert(1)</script></html>", 415, "no video or image"),
+        (b"#EXTM3U\nfile:///etc/passwd\n", 415, "not taken"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", 415, "not taken"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(60), 415, "no video or image"),
+        (bomb(), 422, "too large"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(200), 415, "no video or image"),
+        (bytes(250_000), 413, "at most 200000 bytes"),
+        (bytes(500_000), 413, "at most"),
+    ],
+    ids=["empty", "script", "page", "playlist", "concat", "sound", "bomb", "broken", "large", "larger"],
+)
+def test_what_is_no_film_is_refused_and_leaves_nothing(client, shelf, content, status, sentence):
+    reply = send(client, content)
+    assert (reply.status_code, list(reply.json())) == (status, ["error"])
+    assert sentence in reply.json()["error"]
+    assert str(shelf) not in reply.text
+    assert left(shelf) == []
+
+
+def test_broken_films_are_refused(client, shelf, place):
+    content = (place / "videos" / "2.mp4").read_bytes()
+    start = content.index(b"mdat") + 4
+    blank = content[:start] + bytes(len(content) - start)
+    for broken in (blank, content[:600], content[: start + 10]):
+        assert send(client, broken).status_code in (415, 422)
+    assert left(shelf) == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"Content-Type": "multipart/form-data"}, b"x", 415),
+        ({"Content-Type": "multipart/form-data; boundary=a"}, b"no form at all", 400),
+        (
+            {"Content-Type": "multipart/form-data; boundary=a"},
+            b'--a\r\nContent-Disposition: form-data; name="file"',
+            400,
+        ),
+        ({"Content-Type": "application/json"}, b"{}", 415),
+        (
+            {"Content-Type": "multipart/form-data; boundary=a"},
+            b'--a\r\nContent-Disposition: form-data; name="other"; filename="x"\r\n\r\nx\r\n--a--\r\n',
+            422,
+        ),
+        (
+            {"Content-Type": "multipart/form-data; boundary=a"},
+            b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nx\r\n' * 2 + b"--a--\r\n",
+            422,
+        ),
+    ],
+    ids=["no boundary", "no form", "cut off", "json", "other field", "two files"],
+)
+def test_forms_that_are_none_are_refused(client, shelf, headers, body, status):
+    reply = client.post("/api/uploads", content=body, headers=headers)
+    assert (reply.status_code, list(reply.json())) == (status, ["error"])
+    assert left(shelf) == []
+
+
+def test_a_library_that_another_command_holds_is_waited_for(client, shelf, place, monkeypatch):
+    monkeypatch.setattr(client.app.state.service.uploads, "_retry_seconds", 0.05)
+    content = (place / "videos" / "ball" / "0.mp4").read_bytes()
+    with lock_file(shelf / "library" / ".lock", "the library"):
+        upload = send(client, content).json()
+        time.sleep(0.5)
+        assert client.get(f"/api/uploads/{upload['id']}").json()["state"] == "waiting"
+        assert client.post("/api/search", json={"query": "ball"}).status_code == 200
+    assert finished(client, upload)["state"] == "done"
+    monkeypatch.setattr(client.app.state.service.uploads, "_patience_seconds", 0.0)
+    with lock_file(shelf / "library" / ".lock", "the library"):
+        failed = finished(client, send(client, content).json())
+    assert failed["state"] == "failed"
+    assert "another command" in failed["error"]
+    assert len(left(shelf)) == 1
+
+
+def test_what_an_earlier_server_left_is_indexed(shelf, clover):
+    make_video(shelf / "uploads" / "waiting.mp4", seed=5)
+    (shelf / "uploads" / "link.mp4").symlink_to("/etc/passwd")
+    with client_of(shelf / "library", clover, uploads=shelf / "uploads") as client:
+        deadline = time.monotonic() + 20
+        while "waiting.mp4" not in videos_of(client) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert set(videos_of(client)) == {"2.mp4", "waiting.mp4"}
+
+
+def test_without_a_folder_nothing_is_taken(place, clover):
+    with client_of(place / "library", clover) as client:
+        assert send(client, b"x").status_code == 403
+        assert client.get("/api/uploads/" + "0" * 16).status_code == 403
+
+
+def test_unknown_uploads_are_unknown(client):
+    assert client.get("/api/uploads/" + "0" * 16).status_code == 404
+    assert client.get("/api/uploads/../../etc/passwd").status_code in (404, 422)
+
+
+def test_the_probe_is_given_up_after_a_time(place):
+    assert "too much time" in probe_apart(place / "videos" / "2.mp4", seconds=0.01).problem
+    assert probe_apart(place / "videos" / "2.mp4").suffix == ".mp4"
