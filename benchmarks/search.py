@@ -213,7 +213,7 @@ class _Axes:
 
     def __init__(self, spread: np.ndarray, generator: np.random.Generator) -> None:
         turn, _ = np.linalg.qr(generator.normal(size=(len(spread), len(spread))))
-        self.turn = (np.sqrt(spread)[:, None] * turn).astype(np.float32)
+        self.turn = (np.sqrt(spread.clip(0))[:, None] * turn).astype(np.float32)
 
     def draw(self, count: int, generator: np.random.Generator) -> np.ndarray:
         return generator.standard_normal((count, len(self.turn)), dtype=np.float32) @ self.turn
