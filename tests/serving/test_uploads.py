@@ -148,8 +148,18 @@ def test_broken_films_are_refused(client, shelf, place):
             b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nx\r\n' * 2 + b"--a--\r\n",
             422,
         ),
+        (
+            {"Content-Type": "multipart/form-data; boundary=a"},
+            b'--a\r\nContent-Disposition: form-data; name="x"\r\n\r\nx\r\n' * 21 + b"--a--\r\n",
+            422,
+        ),
+        (
+            {"Content-Type": "multipart/form-data; boundary=a"},
+            b"--a\r\nContent-Disposition: " + b"x" * 5_000 + b"\r\n\r\nx\r\n--a--\r\n",
+            400,
+        ),
     ],
-    ids=["no boundary", "no form", "cut off", "json", "other field", "two files"],
+    ids=["no boundary", "no form", "cut off", "json", "other field", "two files", "many parts", "long header"],
 )
 def test_forms_that_are_none_are_refused(client, shelf, headers, body, status):
     reply = client.post("/api/uploads", content=body, headers=headers)
