@@ -15,6 +15,7 @@ def test_the_library_says_what_it_holds(client, place):
     found = client.get("/api/library").json()
     assert (found["num_videos"], found["folders"], found["tags"]) == (3, ["ball"], ["home"])
     assert (found["can_ask"], found["ask_needs_choices"], found["accepts_uploads"]) == (True, False, False)
+    assert not found["needs_token"]
     videos = videos_of(client)
     assert {name: video["folder"] for name, video in videos.items()} == {
         "0.mp4": "ball",

@@ -38,6 +38,7 @@ def test_a_session_stands_for_the_token_until_it_ends(closed):
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie
     assert TOKEN not in cookie
     assert closed.get("/api/library").status_code == 200
+    assert closed.get("/api/library").json()["needs_token"]
     kept = dict(closed.cookies)
     assert closed.delete("/api/session").status_code == 200
     closed.cookies.update(kept)
@@ -74,7 +75,9 @@ def test_foreign_names_of_this_machine_are_refused(client, host):
     assert client.get("/api/library", headers={"Host": host}).status_code == 403
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:1", "127.0.0.2:8000", "[::1]:8000", "LOCALHOST"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8000", "127.0.0.1:1", "127.0.0.2:8000", "[::1]:8000", "LOCALHOST"]
+)
 def test_own_names_of_this_machine_are_taken(client, host):
     assert client.get("/api/library", headers={"Host": host}).status_code == 200
 

@@ -145,6 +145,7 @@ class Library(BaseModel):
     tags: list[str]
     can_ask: bool
     ask_needs_choices: bool
+    needs_token: bool
     accepts_uploads: bool
     max_upload_bytes: int
     max_query_characters: int

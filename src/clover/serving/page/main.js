@@ -68,6 +68,7 @@ async function learn() {
   byId("facts").textContent = `${known.name} · ${count(known.num_videos, "video", "videos")} · ${count(known.num_moments, "moment", "moments")}`;
   byId("box").maxLength = known.max_query_characters || -1;
   document.querySelector("nav [data-view=ask]").hidden = !known.can_ask;
+  byId("sign-out").hidden = !known.needs_token;
   byId("choices-hint").textContent = `separated by commas; ${known.ask_needs_choices ? "at least two" : "may stay empty"}`;
   fillFilters(known);
   showFilters(state);

@@ -68,6 +68,7 @@ async def library(request: Request) -> Library:
         tags=opened.tags,
         can_ask=True,
         ask_needs_choices=not service.clover.config.answers,
+        needs_token=service.sessions.is_needed,
         accepts_uploads=config.uploads is not None,
         max_upload_bytes=config.max_upload_bytes,
         max_query_characters=config.max_query_characters,
