@@ -167,6 +167,30 @@ def test_forms_that_are_none_are_refused(client, shelf, headers, body, status):
     assert left(shelf) == []
 
 
+def test_a_client_that_goes_away_is_no_mistake_of_the_server(client, shelf):
+    body = b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nbegin'
+    coming = [{"type": "http.request", "body": body, "more_body": True}, {"type": "http.disconnect"}]
+    sent = []
+
+    async def receive():
+        return coming.pop(0)
+
+    async def send_(message):
+        sent.append(message)
+
+    headers = {"host": "localhost", "content-type": "multipart/form-data; boundary=a", "content-length": "9999"}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/uploads",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    client.portal.call(client.app, scope, receive, send_)
+    assert sent[0]["status"] == 400
+    assert left(shelf) == []
+
+
 def test_a_library_that_another_command_holds_is_waited_for(client, shelf, place, monkeypatch):
     monkeypatch.setattr("clover.serving.uploads._RETRY_SECONDS", 0.05)
     content = (place / "videos" / "ball" / "0.mp4").read_bytes()

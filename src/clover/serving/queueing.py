@@ -8,12 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
 
-from clover.serving.problems import busy
+from clover.serving.problems import ServingError, busy
 
 TaskT = TypeVar("TaskT")
 _MEMORY = 0.9
@@ -152,6 +153,7 @@ def _fail(error: Exception) -> None:
 
 
 async def _gone(request: Request) -> None:
-    """Wait until the client has closed the connection; its body was read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    """Wait until the client has closed the connection; its body was read before, or none should have come."""
+    with suppress(ServingError):  # a body that does not come in time
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
