@@ -95,6 +95,8 @@ def test_a_search_finds_shows_and_says_what_it_found(page):
     expect(page.locator("#facts")).to_have_text(re.compile(r"^library · \d+ videos · \d+ moments$"))
     search(page)
     assert status(page).get_attribute("role") == "status"
+    headings = page.locator("main :is(h1, h2, h3):visible").evaluate_all("all => all.map(one => one.tagName)")
+    assert headings == ["H1", "H2"] + ["H3"] * cards(page).count()
     assert [cards(page).nth(place).locator(".name").inner_text() for place in range(3)] == list(FOUND)
     first = cards(page).first
     expect(first.get_by_role("button")).to_have_accessible_name(re.compile(r"^Play 0:04–0:08 of ball\.webm\..* \d+ %$"))

@@ -129,7 +129,8 @@ async function find(signal) {
   say(`${count(results.length, state.whole ? "video" : "moment", state.whole ? "videos" : "moments")}, best first`);
   const scale = scaleOf(results);
   const open = (found) => openTheatre(found, scale, { ask: library.can_ask ? ask : null });
-  byId("results").replaceChildren(showCards(results, (found, place) => resultCard(found, place, scale, { open })));
+  byId("results").replaceChildren(element("h2", { class: "unseen", text: "Results" }),
+    showCards(results, (found, place) => resultCard(found, place, scale, { open })));
 }
 
 /** Says that there is nothing, and what could be done about it. */
@@ -191,7 +192,7 @@ async function listAll(signal, name) {
     cards = showCards(videos, (video, place) => videoCard(video, place, { open, ask: library.can_ask ? ask : null }), cards);
     if (!total) nothing(name ? `No video is called “${name}”.` : "No videos.");
     else {
-      if (isFirst) byId("results").replaceChildren(cards, more);
+      if (isFirst) byId("results").replaceChildren(element("h2", { class: "unseen", text: "Videos" }), cards, more);
       say(`${count(cards.childElementCount, "video", "videos")}${cards.childElementCount < total ? ` of ${total.toLocaleString("en")}` : ""}`);
       more.hidden = cards.childElementCount >= total || !videos.length;
     }
