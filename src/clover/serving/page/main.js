@@ -203,8 +203,12 @@ async function listAll(signal, name) {
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const next = readForm(state);
-  if (addressOf(next) === addressOf(state)) show(); // asked again
-  else go(next);
+  if (addressOf(next) !== addressOf(state)) history.pushState(null, "", addressOf(next));
+  state = next;
+  show().then(() => {
+    const bar = document.querySelector(".bar");
+    if (bar.getBoundingClientRect().top > innerHeight / 2) bar.scrollIntoView(); // open filters hide the results
+  });
 });
 byId("only-clear").addEventListener("click", () => go({ ...state, video: "" }));
 listenToFilters((change) => go(change(state)));
