@@ -8,6 +8,7 @@ saving n times costs n log n, and a search looks into a handful of segments.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -38,8 +39,17 @@ from clover.search.segment import Segment
 from clover.search.segment_files import PATTERNS, num_bytes, open_segment, problems_of, write_joined
 
 _MIGRATION = "migration"
+_LEFT_OVER = re.compile(
+    r"\.lock|\.library\.json\..*\.part"
+    r"|(videos|moments|vectors|codes|codec|lists)-\d{6}\.(jsonl|npy|npz|faiss)|\..*-\d{6}\..*\.part"
+)
+"""What a first save leaves behind that was killed, or had no room; the next one takes it away."""
 _REMOVED_SHARE = 0.25
 _ATTEMPTS = 5
+
+
+def _is_left_over(path: Path) -> bool:
+    return _LEFT_OVER.fullmatch(path.name) is not None and path.is_file()
 
 
 class FolderIndex(Index):
@@ -78,7 +88,7 @@ class FolderIndex(Index):
             LibraryError: the folder holds something else.
         """
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
+        if folder.exists() and not (folder.is_dir() and all(map(_is_left_over, folder.iterdir()))):
             raise LibraryError(f"{folder} is not empty and not a library; choose another place")
         return cls(
             folder,
