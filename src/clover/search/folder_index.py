@@ -67,6 +67,8 @@ class FolderIndex(Index):
     ) -> FolderIndex:
         """Make an empty library in a new or empty folder; nothing is on disk before `save`.
 
+        What a first save left that was killed, or had no room, counts as nothing.
+
         Args:
             folder: Where to put it.
             width: Width of the vectors.
@@ -78,7 +80,7 @@ class FolderIndex(Index):
             LibraryError: the folder holds something else.
         """
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or not all(map(_is_leftover, folder.iterdir()))):
             raise LibraryError(f"{folder} is not empty and not a library; choose another place")
         return cls(
             folder,
@@ -376,3 +378,10 @@ class FolderIndex(Index):
             except BaseException:
                 self.fingerprint, self.width, self.details, self.sample_queries = before
                 raise
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a folder without a library has this file from a first save that did not come to its end."""
+    begun = [pattern.replace("*", "000001*", 1) for pattern in PATTERNS]
+    written = [f".{pattern}.*.part" for pattern in (*PATTERNS, "library.json")]
+    return any(path.match(pattern) for pattern in (".lock", *begun, *written))
