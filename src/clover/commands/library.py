@@ -29,7 +29,7 @@ class IndexOptions:
     """Make or extend a library of videos that can be searched; files already in it and unchanged are left alone."""
 
     videos: tyro.conf.Positional[tuple[str, ...]]
-    """Video files, images, and folders of them."""
+    """Video files, images, and folders of them; in folders, names that begin with a dot are passed over."""
     checkpoint: str
     """Checkpoint folder."""
     out: str

@@ -82,9 +82,9 @@ def _day(name: str, text: str, *, days: int = 0) -> float | None:
 class SearchOptions:
     """Find moments of a library by a sentence."""
 
-    library: tyro.conf.Positional[str]
+    library: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LIBRARY")]
     """Folder of the library, or milvus://HOST:PORT/NAME."""
-    query: tyro.conf.Positional[str]
+    query: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="QUERY")]
     """What to look for."""
     num_results: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
     """Most results."""
