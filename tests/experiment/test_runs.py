@@ -321,6 +321,25 @@ def test_questions_and_frozen_encoders(pretrained, corpus, tmp_path):
         clover.answer(questions[0].video, "what is it?")
 
 
+def test_finetuning_lists_what_it_cannot_read(pretrained, corpus, tmp_path):
+    """As it is found, with the step; videos that are decoded before the first step have none."""
+    copy = tmp_path / "corpus"
+    shutil.copytree(corpus, copy, ignore=shutil.ignore_patterns(".cache"))
+    broken = sorted({row.video for row in read_questions(copy, "train")})[::4]
+    for video in broken:
+        video.write_bytes(b"no video")
+    plain = shapes_questions()
+    for num_kept_frames in (0, 8):
+        data = replace(plain.data, corpus=str(copy), num_kept_frames=num_kept_frames)
+        experiment = replace(plain, data=data, training=replace(plain.training, num_steps=3, batch_size=8))
+        out = tmp_path / str(num_kept_frames)
+        done = finetune_questions(pretrained[0], experiment, out, quiet=True)
+        listed = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
+        assert {row["path"]: row["reason"] for row in listed} == done.skipped
+        assert listed and set(done.skipped) <= set(map(str, broken))
+        assert all((row["step"] is None) == bool(num_kept_frames) for row in listed)
+
+
 def test_retrieval_leaves_out_what_cannot_be_read(pretrained, corpus, tmp_path):
     pairs = one_text_per_video(read_pairs(corpus, "train"))[:6]
     broken = tmp_path / "broken.mp4"

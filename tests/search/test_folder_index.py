@@ -1,6 +1,5 @@
 """The index in a folder: one transaction a save, and picky about what it opens."""
 
-import errno
 import json
 import zlib
 
@@ -117,25 +116,6 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(LibraryError, match="not empty and not a library"):
         FolderIndex.create(tmp_path, width=3, fingerprint="f", details={})
-
-
-def test_a_first_save_that_failed_is_made_good_in_the_same_folder(tmp_path, monkeypatch):
-    index, _ = filled(tmp_path / "l")
-
-    def no_room(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("clover.search.folder_index.Header.write", no_room)
-        with pytest.raises(OSError, match="No space"):
-            index.save()
-    (tmp_path / "l" / ".vectors-000001.npy.4711.part").touch()
-    left = {path.name for path in (tmp_path / "l").iterdir()}
-    assert len(left) == 4
-    again, _ = filled(tmp_path / "l")
-    again.save()
-    assert FolderIndex.open(tmp_path / "l").moments == again.moments
-    assert not list((tmp_path / "l").glob(".*"))
 
 
 def test_files_of_a_library_without_its_header_are_left_alone(tmp_path):

@@ -87,6 +87,16 @@ def test_interrupted_in_the_middle_of_a_video_it_goes_on_there(clover, videos, t
     assert again[-1] == (3, 3, 1.0)
 
 
+def test_of_new_videos_nothing_is_taken_out(clover, videos, tmp_path, monkeypatch):
+    index, removed = library(clover, tmp_path / "l"), []
+    monkeypatch.setattr(index, "remove_all", lambda names: removed.extend(names) or 0)
+    index_videos(index, clover, videos, WINDOWS)
+    assert removed == []  # each would begin another part of what is not saved yet, and searches look into all parts
+    os.utime(videos[1], (1, 1))
+    index_videos(index, clover, videos, WINDOWS)
+    assert removed == [str(videos[1].resolve())]
+
+
 def test_a_stop_waits_for_the_end_of_what_must_not_be_half_done():
     reached = []
     with pytest.raises(KeyboardInterrupt), StopsBetween() as stops:

@@ -29,7 +29,7 @@ _POINTS_PER_LIST = 64
 _FEW_ROWS = 20_000
 _LEAST_ROUGH = 64
 """Bytes of codes that tell which candidates stay."""
-_LEAST_KEPT = 128
+_LEAST_KEPT = 48
 """Candidates that stay when the first bytes of their codes are compared; the whole codes decide among them."""
 
 
@@ -121,7 +121,7 @@ class CompressedVectors:
         self, query: Float32[np.ndarray, " d"], candidates: Int64[np.ndarray, " r"], num_results: int
     ) -> tuple[Int64[np.ndarray, " k"], Float32[np.ndarray, " k"]]:
         """The best rows of some, given in order, and their scores."""
-        if len(candidates) > 2 * (kept := max(_LEAST_KEPT, 8 * num_results)):
+        if len(candidates) > 2 * (kept := max(_LEAST_KEPT, 4 * num_results)):
             num_bytes = min(max(_LEAST_ROUGH, len(self.codec.low) // 4), int(self.codec.counts[0]))
             rough = self.codec.rough_scores(np.asarray(self.codes[candidates, :num_bytes]), query)
             candidates = candidates[np.sort(np.argpartition(-rough, kept)[:kept])]

@@ -8,6 +8,7 @@ saving n times costs n log n, and a search looks into a handful of segments.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -38,8 +39,17 @@ from clover.search.segment import Segment
 from clover.search.segment_files import PATTERNS, num_bytes, open_segment, problems_of, write_joined
 
 _MIGRATION = "migration"
+_LEFT_OVER = re.compile(
+    r"\.lock|\.library\.json\..*\.part"
+    r"|(videos|moments|vectors|codes|codec|lists)-000001\.(jsonl|npy|npz|faiss)|\..*-000001\..*\.part"
+)
+"""What a first save leaves behind that was killed, or had no room; the next one takes it away."""
 _REMOVED_SHARE = 0.25
 _ATTEMPTS = 5
+
+
+def _is_left_over(path: Path) -> bool:
+    return _LEFT_OVER.fullmatch(path.name) is not None and path.is_file()
 
 
 class FolderIndex(Index):
@@ -67,8 +77,6 @@ class FolderIndex(Index):
     ) -> FolderIndex:
         """Make an empty library in a new or empty folder; nothing is on disk before `save`.
 
-        What a first save left that was killed, or had no room, counts as nothing.
-
         Args:
             folder: Where to put it.
             width: Width of the vectors.
@@ -80,7 +88,7 @@ class FolderIndex(Index):
             LibraryError: the folder holds something else.
         """
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or not all(map(_is_leftover, folder.iterdir()))):
+        if folder.exists() and not (folder.is_dir() and all(map(_is_left_over, folder.iterdir()))):
             raise LibraryError(f"{folder} is not empty and not a library; choose another place")
         return cls(
             folder,
@@ -378,10 +386,3 @@ class FolderIndex(Index):
             except BaseException:
                 self.fingerprint, self.width, self.details, self.sample_queries = before
                 raise
-
-
-def _is_leftover(path: Path) -> bool:
-    """Whether a folder without a library has this file from a first save that did not come to its end."""
-    begun = [pattern.replace("*", "000001*", 1) for pattern in PATTERNS]
-    written = [f".{pattern}.*.part" for pattern in (*PATTERNS, "library.json")]
-    return any(path.match(pattern) for pattern in (".lock", *begun, *written))

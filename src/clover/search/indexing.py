@@ -215,7 +215,8 @@ class _Indexing:
 
     def _forget(self, name: str) -> None:
         with self.stops.held():
-            if self.index.remove(name):
+            # asked of new videos too, the index would make a part of what was added for each, and look into all of them
+            if name in self.known and self.index.remove(name):
                 self.is_changed = True
             self.known.pop(name, None)
             self.unfinished.pop(name, None)

@@ -43,6 +43,9 @@ def instant(text: str, *, days: int = 0) -> float | None:
         raise ValueError("this is no day or time; write it as 2026-01-31 or 2026-01-31T18:30:00+00:00") from None
 
 
+_MOST_PAIRS = 500
+"""Choices times moments of one question: each pair takes the model once, and all others wait."""
+
 Text = Annotated[str, AfterValidator(_text)]
 Words = Annotated[str, Field(min_length=1), AfterValidator(_text), AfterValidator(_words)]
 Day = Annotated[str, Field(max_length=40), AfterValidator(_text), AfterValidator(_moment)]
@@ -129,9 +132,11 @@ class AskRequest(Given):
     filters: Filters = Filters()
 
     @model_validator(mode="after")
-    def _is_a_choice(self) -> AskRequest:
+    def _are_choices(self) -> AskRequest:
         if self.choices and len(set(self.choices)) < 2:
             raise ValueError("one choice is none: give at least two different ones")
+        if len(self.choices) * self.moments > _MOST_PAIRS:
+            raise ValueError(f"choices times moments are more than {_MOST_PAIRS}: give fewer of them")
         return self
 
 
@@ -171,6 +176,7 @@ class Library(BaseModel):
     tags: list[str]
     can_ask: bool
     ask_needs_choices: bool
+    needs_token: bool
     accepts_uploads: bool
     max_upload_bytes: int
     max_query_characters: int
