@@ -144,6 +144,12 @@ def test_other_scripts_and_long_queries_are_answered_with_a_note(client, query, 
         ("search", {"query": "ball", "filters": {"since": "yesterday"}}, 422, "2026-01-31"),
         ("search", {"query": "ball", "filters": {"since": "0001-01-01"}}, 422, "2026-01-31"),
         ("search", {"query": "ball", "filters": {"since": "2026-02-01", "until": "2026-01-01"}}, 422, "smaller bound"),
+        (
+            "search",
+            {"query": "ball", "filters": {"min_seconds": 2, "max_seconds": 1}},
+            422,
+            "filters: the smallest of the filters",
+        ),
         ("search", {"query": "ball", "num_results": 0}, 422, "num_results"),
         ("search", {"query": "ball", "speed": "fast"}, 422, "speed"),
         ("ask", {"question": "what?", "choices": ["one"]}, 422, "two different"),
@@ -158,6 +164,28 @@ def test_mistakes_are_one_sentence(client, place, path, body, status, sentence):
     assert list(reply.json()) == ["error"]
     assert sentence in reply.json()["error"]
     assert str(place) not in reply.text
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("min_seconds=5&max_seconds=1", "the smallest of the filters is above the largest"),
+        ("since=2026-02-01&until=2026-01-01", "smaller bound first"),
+        ("since=yesterday", "since: this is no day"),
+        ("min_second=5", "min_second: "),
+        ("limit=0", "limit: "),
+    ],
+)
+def test_mistakes_in_the_list_are_one_sentence(client, query, sentence):
+    reply = client.get(f"/api/videos?{query}")
+    assert reply.status_code == 422
+    assert sentence in reply.json()["error"]
+    assert "Value error" not in reply.text
+
+
+def test_a_missing_body_is_named(client):
+    reply = client.post("/api/search", headers={"Content-Type": "application/json"})
+    assert (reply.status_code, "the body" in reply.json()["error"]) == (422, True)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def bomb():
 @pytest.mark.parametrize(
     ("content", "status", "sentence"),
     [
-        (b"", 415, "not taken"),
+        (b"", 415, "not taken: it is empty"),
         (b"#!/bin/sh\nrm -rf /\n", 415, "no video or image"),
         (b"<html><script>alert(1)</script></html>", 415, "no video or image"),
         (b"#EXTM3U\nfile:///etc/passwd\n", 415, "not taken"),

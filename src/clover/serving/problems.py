@@ -71,6 +71,10 @@ async def _malformed(_: Request, error: Exception) -> JSONResponse:
     said = str(first.get("msg", "is wrong"))
     if first.get("type") == "json_invalid":
         return JSONResponse({"error": "the body is not JSON"}, 422)
+    if first.get("type") == "value_error":  # ours: without pydantic's words before it
+        said = str(first["ctx"]["error"])
+    if first.get("type") == "missing" and not where:
+        said = "the body is missing; send a JSON object"
     name = printable(".".join(where), 80)
     return JSONResponse({"error": printable(f"{name}: {said}" if name else said)}, 422)
 
