@@ -14,10 +14,8 @@ neighbourhood (Levina and Bickel, 2004). Uniform random vectors, of which nothin
 The baseline is exact search over the same float32 vectors by FAISS (`knn`, the fastest of those tried); the library's
 own (`ExactVectors`) is timed beside it. All in one thread, one query after another, twenty of ours and then the same
 twenty of the baseline: each has its own caches, and other work on the machine falls on both. Building uses `--threads`.
-`processor` figures and `ratio` leave out
-what a busy machine makes a query wait, which hits long ones more: `waiting_ratio`, by the clock, is then larger.
-For each recall the library is compressed anew,
-as a user who asks for it would.
+`processor` figures and `ratio` leave out what a busy machine makes a query wait, which hits long ones more:
+`waiting_ratio`, by the clock, is then larger. For each recall the library is compressed anew, as who asks for it would.
 """
 
 from __future__ import annotations

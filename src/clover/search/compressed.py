@@ -121,7 +121,7 @@ class CompressedVectors:
         self, query: Float32[np.ndarray, " d"], candidates: Int64[np.ndarray, " r"], num_results: int
     ) -> tuple[Int64[np.ndarray, " k"], Float32[np.ndarray, " k"]]:
         """The best rows of some, given in order, and their scores."""
-        if len(candidates) > 2 * (kept := max(_LEAST_KEPT, 4 * num_results)):
+        if len(candidates) > 2 * (kept := max(_LEAST_KEPT, 4 * num_results, len(candidates) // 8)):
             num_bytes = min(max(_LEAST_ROUGH, len(self.codec.low) // 4), int(self.codec.counts[0]))
             rough = self.codec.rough_scores(np.asarray(self.codes[candidates, :num_bytes]), query)
             candidates = candidates[np.sort(np.argpartition(-rough, kept)[:kept])]
