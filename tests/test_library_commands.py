@@ -1,7 +1,10 @@
 """clover index, join, search and ask as commands: what they print, write and refuse."""
 
+import errno
 import io
 import json
+import os
+import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 
@@ -93,6 +96,52 @@ def test_clips_are_exported(place, tmp_path):
         assert probe(tmp_path / "copied" / path.name).duration_seconds >= seconds - 0.01
 
 
+def test_what_cannot_be_exported_or_re_ranked_is_said_beside_the_json(place, tmp_path):
+    library, moved = tmp_path / "library", tmp_path / "videos"
+    shutil.copytree(place / "videos", moved)
+    assert run("index", moved, "--checkpoint", place / "checkpoint", "--out", library)[0] == 0
+    shutil.rmtree(moved)
+    search = ("search", library, "a red ball", "--json", "--rerank", "3", "--export", tmp_path / "clips")
+    status, output, errors = run(*search)
+    assert (status, len(json.loads(output)["results"])) == (0, 3)
+    assert "nothing was re-ranked: the files of what was found are gone" in errors
+    assert "left out 3 files that cannot be read" in errors
+
+
+def test_an_unreadable_folder_is_left_out_and_named(place, tmp_path, monkeypatch):
+    shutil.copytree(place / "videos", tmp_path / "videos")
+    locked = tmp_path / "videos" / "locked"
+    locked.mkdir()
+    scan = os.scandir
+
+    def refuse(folder):
+        if str(folder) == str(locked):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    arguments = ("index", tmp_path / "videos", "--checkpoint", place / "checkpoint", "--out", tmp_path / "library")
+    status, _, errors = run(*arguments, "--strict")
+    assert (status, errors) == (2, f"clover: {locked}: cannot be read (Permission denied); check its permissions\n")
+    status, output, _ = run(*arguments)
+    assert status == 0
+    assert output.startswith("3 added")
+    assert f"left out 1 folder that cannot be read:\n  {locked}: cannot be read" in output
+    status, _, errors = run("index", locked, *arguments[2:])
+    assert (status, "Permission denied" in errors) == (2, True)
+
+
+def test_the_count_is_that_after_taking_out(place, tmp_path):
+    shutil.copytree(place / "videos", tmp_path / "videos")
+    arguments = ("index", tmp_path / "videos", "--checkpoint", place / "checkpoint", "--out", tmp_path / "library")
+    assert run(*arguments)[0] == 0
+    (tmp_path / "videos" / "0.mp4").rename(tmp_path / "videos" / "3.mp4")
+    output = run(*arguments, "--prune")[1]
+    after = json.loads(run("library", "info", tmp_path / "library", "--json")[1])
+    assert output.startswith(f"1 added, 2 unchanged; {after['num_moments']} moments in ")
+    assert after["num_videos"] == 3
+
+
 def test_filters(place):
     search = ("search", place / "library", "a red ball", "--json")
     assert index(place, "tagged", "--tags", "home", "2026")[0] == 0
@@ -144,6 +193,13 @@ def test_a_video_is_asked_with_and_without_choices(place):
     [
         (("search", "library", "ball", "--since", "yesterday"), "--since 'yesterday' is no day"),
         (("search", "library", "ball", "--min-seconds", "5", "--max-seconds", "1"), "give the smaller bound first"),
+        (
+            ("search", "library", "ball", "--since", "2026-02-01", "--until", "2026-01-01"),
+            "--since 2026-02-01 is after --until 2026-01-01; give the earlier day first",
+        ),
+        (("search", "library", "ball", "--min-seconds", "nan"), "--min-seconds is nan; use 0 or more"),
+        (("ask", "checkpoint", "videos/0.mp4", "what?", "--folder", "videos"), "filters choose among the videos"),
+        (("ask", "checkpoint", "videos/0.mp4", "what?", "--checkpoint", "x"), "leave --checkpoint out"),
         (("search", "library", "ball", "--exact"), "name their folder with --export"),
         (("search", "library", "ball", "--min-confidence", "1.5"), "min_confidence is 1.5"),
         (("search", "library", "ball", "--rerank", "-1"), "rerank is -1"),

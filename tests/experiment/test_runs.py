@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from clover.data.collators import UnreadableBatchError
 from clover.data.shapes.corpus import ShapesConfig, read_pairs, read_questions, write_corpus
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
@@ -166,6 +167,33 @@ def test_resuming_nothing_or_something_else_is_refused(corpus, tmp_path):
     other = Pretraining(replace(shrunk(shapes(), corpus, num_steps=2), seed=7), tmp_path, quiet=True)
     with pytest.raises(CheckpointError, match=r"other settings \(settings.experiment.seed: 0 there, 7 here\)"):
         other.run(resume=True)
+
+
+def test_a_run_goes_on_with_its_data_in_another_place(corpus, tmp_path):
+    Pretraining(shrunk(shapes(), corpus, num_steps=2), tmp_path / "run", quiet=True).run()
+    moved = tmp_path / "moved"
+    shutil.copytree(corpus, moved)
+    before = (tmp_path / "run" / "checkpoint" / "model.safetensors").read_bytes()
+    Pretraining(shrunk(shapes(), moved, num_steps=2), tmp_path / "run", quiet=True).run(resume=True)
+    assert (tmp_path / "run" / "checkpoint" / "model.safetensors").read_bytes() == before
+    (moved / "train.jsonl").write_text((moved / "train.jsonl").read_text().replace("red", "blue"))
+    with pytest.raises(CheckpointError, match="other settings"):
+        Pretraining(shrunk(shapes(), moved, num_steps=2), tmp_path / "run", quiet=True).run(resume=True)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_what_stops_a_run_because_nothing_can_be_read_is_listed(corpus, tmp_path, num_workers):
+    broken = tmp_path / "broken"
+    shutil.copytree(corpus, broken)
+    for path in (broken / "videos" / "train").iterdir():
+        path.write_bytes(b"")
+    experiment = shrunk(RECIPES["shapes-from-nothing"](), broken, num_steps=2)
+    experiment = replace(experiment, data=replace(experiment.data, num_kept_frames=0), num_workers=num_workers)
+    with pytest.raises(UnreadableBatchError, match="step 0: none of the"):
+        Pretraining(experiment, tmp_path / "run", quiet=True).run()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert len(rows) == len({row["path"] for row in rows}) >= experiment.training.batch_size
+    assert {(row["stage"], row["step"]) for row in rows} == {("pretraining", 0)}
 
 
 def with_micro_batches(experiment, size):

@@ -100,7 +100,7 @@ def test_i_do_not_know(clover, tmp_path):
     assert (gone.answers, gone.unknown) == ([], "the files of all moments found are gone or have changed")
 
 
-def test_choices_go_through_the_multiple_choice_head(tmp_path):
+def test_choices_go_through_the_multiple_choice_head(monkeypatch):
     clover = model(has_choices=True)
     clips = np.random.default_rng(0).integers(0, 255, (2, 8, 32, 32, 3), dtype=np.uint8)
     tokens = clover.video_tokens(list(clips))
@@ -110,6 +110,12 @@ def test_choices_go_through_the_multiple_choice_head(tmp_path):
     scores = clover.choice_scores(tokens, [choice_texts(QUESTION, choices)] * 2)
     assert names == choices
     assert torch.allclose(probabilities, scores.softmax(dim=1))
+    sizes, original = [], clover.choice_scores
+    monkeypatch.setattr(clover, "choice_scores", lambda some, texts: sizes.append(len(some)) or original(some, texts))
+    monkeypatch.setattr("clover.search.asking._PAIRS", 4)
+    _, one_by_one = answer_distribution(clover, tokens, QUESTION, choices)
+    assert sizes == [1, 1]
+    assert torch.allclose(one_by_one, probabilities, atol=1e-6)
 
 
 def test_choices_that_are_answers_are_chosen_among_them(clover):

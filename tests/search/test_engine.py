@@ -1,5 +1,6 @@
 """Videos to moments and back: windows, what changed, what is damaged, overlaps."""
 
+import errno
 import os
 from dataclasses import replace
 from itertools import pairwise
@@ -112,6 +113,18 @@ def test_what_is_gone_can_be_taken_out(clover, video, tmp_path):
     assert gone_videos(index) == [str(other.resolve())]
     assert prune(index) == [str(other.resolve())]
     assert open_library(tmp_path / "l", clover).videos() == [str(video.resolve())]
+
+
+def test_what_nobody_may_look_at_is_not_gone(clover, video, tmp_path, monkeypatch):
+    index = library(clover, tmp_path / "l", WindowConfig())
+    index_videos(index, clover, [video], WindowConfig())
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.stat", refuse)
+        assert gone_videos(index) == []
 
 
 def test_strict_stops_and_keeps_what_was_done(clover, video, tmp_path):

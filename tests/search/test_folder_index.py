@@ -118,6 +118,16 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
         FolderIndex.create(tmp_path, width=3, fingerprint="f", details={})
 
 
+def test_files_of_a_library_without_its_header_are_left_alone(tmp_path):
+    index, _ = filled(tmp_path / "l")
+    index.save()
+    index.remove("0.mp4")
+    index.compact()
+    (tmp_path / "l" / "library.json").unlink()
+    with pytest.raises(LibraryError, match="not empty and not a library"):
+        filled(tmp_path / "l")
+
+
 def test_a_place_that_cannot_be_written_leaves_the_old_state(tmp_path):
     index, _ = filled(tmp_path / "l")
     index.save()

@@ -115,7 +115,7 @@ def test_a_first_save_without_room_is_no_hindrance_to_the_next(tmp_path, num_byt
     assert len(list((tmp_path / "library").iterdir())) == 4  # three files and the header
 
 
-def test_a_folder_that_may_not_be_read_is_named(checkpoint, films, tmp_path, monkeypatch):
+def test_a_folder_that_may_not_be_read_stops_when_strict(checkpoint, films, tmp_path, monkeypatch):
     scandir = os.scandir
 
     def guarded(path="."):
@@ -124,7 +124,7 @@ def test_a_folder_that_may_not_be_read_is_named(checkpoint, films, tmp_path, mon
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    status, _, errors = run("index", films, "--checkpoint", checkpoint, "--out", tmp_path / "library")
+    status, _, errors = run("index", films, "--checkpoint", checkpoint, "--out", tmp_path / "library", "--strict")
     assert (status, errors.count("\n")) == (2, 1)
     assert f"{films / '1'}: cannot be read (Permission denied); check its permissions" in errors
     assert not (tmp_path / "library").exists()

@@ -26,6 +26,8 @@ from clover.serving.settings import ServingConfig
 
 HERE = "http://127.0.0.1:8000"
 TOKEN = "a token of many letters"
+END_SECONDS = 120
+"""On a busy machine."""
 
 
 def make_model(folder):
@@ -65,9 +67,9 @@ def videos_of(client):
 
 
 @contextmanager
-def served(*arguments, **environment):
-    """A real server on a free port; gives its process and address, and ends it by SIGTERM."""
-    command = [sys.executable, "-m", "clover", "serve", *map(str, arguments), "--port", "0", "--device", "cpu"]
+def served(*arguments, port=0, **environment):
+    """A real server, on a free port unless one is named; gives its process and address, and ends it by SIGTERM."""
+    command = [sys.executable, "-m", "clover", "serve", *map(str, arguments), "--port", str(port), "--device", "cpu"]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -85,7 +87,7 @@ def served(*arguments, **environment):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             try:
-                process.wait(30)
+                process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from made_server import served
+from made_server import END_SECONDS, served
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -70,6 +70,6 @@ def test_no_request_finds_a_mistake(address, described, label):
     @given(cases)
     @settings(max_examples=NUM_EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     def check(case):
-        case.validate_response(case.call(base_url=address), checks=CHECKS)
+        case.validate_response(case.call(base_url=address, timeout=END_SECONDS), checks=CHECKS)
 
     check()

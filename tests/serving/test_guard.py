@@ -2,8 +2,11 @@
 
 import pytest
 from made_server import HERE, TOKEN, client_of
+from starlette.testclient import TestClient
 
 from clover.errors import ConfigError
+from clover.search.engine import open_library
+from clover.serving.app import create_app
 from clover.serving.settings import ServingConfig
 
 LOOSE = {"Content-Type": "application/json"}
@@ -35,6 +38,7 @@ def test_a_session_stands_for_the_token_until_it_ends(closed):
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie
     assert TOKEN not in cookie
     assert closed.get("/api/library").status_code == 200
+    assert closed.get("/api/library").json()["needs_token"]
     kept = dict(closed.cookies)
     assert closed.delete("/api/session").status_code == 200
     closed.cookies.update(kept)
@@ -45,6 +49,25 @@ def test_tokens_cannot_be_tried_at_will(closed):
     statuses = [closed.post("/api/session", json={"token": str(number)}).status_code for number in range(12)]
     assert statuses == [401] * 10 + [429] * 2
     assert closed.post("/api/session", json={"token": TOKEN}).status_code == 429
+    assert closed.get("/api/library", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 429
+
+
+def test_tokens_of_programs_cannot_be_tried_either_and_open_sessions_go_on(closed):
+    assert closed.post("/api/session", json={"token": TOKEN}).status_code == 200
+    session = dict(closed.cookies)
+    closed.cookies.clear()
+    wrong = [{"Authorization": f"Bearer {number}"} for number in range(12)]
+    assert [closed.get("/api/library", headers=headers).status_code for headers in wrong] == [401] * 10 + [429] * 2
+    closed.cookies.update(session)
+    assert closed.get("/api/library").status_code == 200
+
+
+def test_a_session_is_found_among_cookies_that_are_written_oddly(closed):
+    session = closed.post("/api/session", json={"token": TOKEN}).cookies["clover_session"]
+    closed.cookies.clear()
+    for others in ('state={"a": 1}; ', "[x]=1; ", "a b; =; "):
+        cookies = {"Cookie": f"{others}clover_session={session}"}
+        assert closed.get("/api/library", headers=cookies).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "[", "10.0.0.1:8000"])
@@ -52,7 +75,9 @@ def test_foreign_names_of_this_machine_are_refused(client, host):
     assert client.get("/api/library", headers={"Host": host}).status_code == 403
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:1", "[::1]:8000", "LOCALHOST"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8000", "127.0.0.1:1", "127.0.0.2:8000", "[::1]:8000", "LOCALHOST"]
+)
 def test_own_names_of_this_machine_are_taken(client, host):
     assert client.get("/api/library", headers={"Host": host}).status_code == 200
 
@@ -76,6 +101,22 @@ def test_a_reverse_proxy_names_its_address(place, clover):
         assert begun.status_code == 200
         assert "Secure" in begun.headers["set-cookie"]
         assert client.post("/api/session", json={"token": TOKEN}, headers={"Host": "other.org"}).status_code == 403
+
+
+def test_behind_a_reverse_proxy_clients_are_told_apart(place, clover):
+    limits = {"public_url": "https://films.example.org", "token": TOKEN}
+    config = ServingConfig(**limits)
+    with TestClient(
+        create_app(open_library(place / "library", clover), clover, config),
+        base_url="https://films.example.org",
+        client=("127.0.0.1", 50_000),
+    ) as client:
+        for number in range(11):
+            there = {"X-Forwarded-For": f"{number}, 203.0.113.1"}
+            last = client.post("/api/session", json={"token": "wrong"}, headers=there).status_code
+        assert last == 429
+        other = {"X-Forwarded-For": "203.0.113.1, 203.0.113.2"}
+        assert client.post("/api/session", json={"token": TOKEN}, headers=other).status_code == 200
 
 
 def test_bodies_say_their_length_and_kind(client):
@@ -104,14 +145,18 @@ def test_every_response_keeps_browsers_careful(client):
         ({"host": "0.0.0.0"}, "set a token"),
         ({"host": "films.example.org"}, "set a token"),
         ({"token": "short"}, "16 or more"),
-        ({"public_url": "films.example.org"}, "write it as https"),
+        ({"public_url": "films.example.org", "token": TOKEN}, "write it as https"),
+        ({"public_url": "https://films.example.org"}, "https://films.example.org can be reached.*set a token"),
+        ({"token": "sésame, ouvre-toi!"}, "printable ASCII"),
         ({"max_waiting": 0}, "max_waiting is 0"),
     ],
 )
 def test_unsafe_settings_are_refused(limits, sentence):
     with pytest.raises(ConfigError, match=sentence):
         ServingConfig(**limits)
-    assert ServingConfig(host="0.0.0.0", token=TOKEN).is_loopback is False
+    config = ServingConfig(host="0.0.0.0", token=TOKEN)
+    assert config.is_loopback is False
+    assert TOKEN not in repr(config)
 
 
 def test_figures_count_patterns_of_addresses_not_addresses(client):

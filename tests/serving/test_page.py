@@ -7,7 +7,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 import numpy as np
 import obtain_chromium
 import pytest
-from made_page import FOUND, HOSTILE, QUERY, QUESTION, SECONDS, looking, make_place, serving
+from made_page import FOUND, HOSTILE, MOST_MILLISECONDS, QUERY, QUESTION, SECONDS, looking, make_place
+from made_server import TOKEN, served
 from obtain_chromium import find_chromium, flags
 from playwright.sync_api import expect, sync_playwright
 
@@ -17,12 +18,16 @@ SEARCH = f"?q={quote(QUERY)}"
 ASK = f"?view=ask&least=0&q={quote(QUESTION)}"
 SELECTORS = ("#title", "#facts", ".verdict", ".method", ".name", ".origin", ".certainty", "#go", "nav a", "kbd")
 PLAYING = "video => video && !video.paused && video.currentTime > 0"
-# what every step of the animation shows, for a while
-WATCH = """(video, milliseconds) => new Promise(done => {
+# what every step of the animation shows, until the video has turned back twice
+WATCH = """(video, milliseconds) => new Promise((done, fail) => {
     const seen = [], end = performance.now() + milliseconds
+    let turns = 0
     const look = () => {
         seen.push([video.currentTime, video.paused])
-        performance.now() < end ? requestAnimationFrame(look) : done(seen)
+        if (seen.length > 1 && seen.at(-1)[0] < seen.at(-2)[0] - 1) turns += 1
+        if (turns > 1) done(seen)
+        else if (performance.now() < end) requestAnimationFrame(look)
+        else fail(new Error(`it turned back ${turns} times: ${JSON.stringify(seen.slice(-50))}`))
     }
     look()
 })"""
@@ -62,7 +67,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(place):
-    with serving(place, "--port", "0") as address:
+    with served(place / "library") as (_, address):
         yield f"{address}/"
 
 
@@ -90,6 +95,8 @@ def test_a_search_finds_shows_and_says_what_it_found(page):
     expect(page.locator("#facts")).to_have_text(re.compile(r"^library · \d+ videos · \d+ moments$"))
     search(page)
     assert status(page).get_attribute("role") == "status"
+    headings = page.locator("main :is(h1, h2, h3):visible").evaluate_all("all => all.map(one => one.tagName)")
+    assert headings == ["H1", "H2"] + ["H3"] * cards(page).count()
     assert [cards(page).nth(place).locator(".name").inner_text() for place in range(3)] == list(FOUND)
     first = cards(page).first
     expect(first.get_by_role("button")).to_have_accessible_name(re.compile(r"^Play 0:04–0:08 of ball\.webm\..* \d+ %$"))
@@ -112,13 +119,12 @@ def test_previews_play_their_span_and_nothing_else(page):
     search(page)
     video = page.locator("#results .card video").first
     page.wait_for_function(PLAYING, arg=video.element_handle())
-    video.evaluate("video => { video.playbackRate = 4 }")  # through the span more than once
-    seen = video.evaluate(WATCH, 2500)
+    seen = video.evaluate(WATCH, MOST_MILLISECONDS)
     times = [time for time, _ in seen]
     assert not any(is_paused for _, is_paused in seen)
-    assert min(times) >= 3.99 and max(times) <= 8.2
-    assert max(times) - min(times) > 2
-    assert any(later < earlier - 1 for earlier, later in pairwise(times))
+    assert min(times) >= 3.99
+    # between two steps it may run over, however long a busy machine takes for them; the next one turns it back
+    assert not any(one > 8 and later > 8 for one, later in pairwise(times))
     assert video.evaluate("video => video.muted")
 
 
@@ -274,8 +280,8 @@ def test_films_are_uploaded_and_broken_ones_refused(page, tmp_path):
     page.get_by_label("Choose videos").set_input_files([good, broken, empty])
     line = page.locator("#upload-list li")
     expect(line.filter(has_text="empty.mp4")).to_contain_text("Not added. It is empty.")
-    expect(line.filter(has_text="broken.mp4")).to_contain_text(re.compile(r"Not added\. \w"), timeout=20_000)
-    expect(line.filter(has_text="good film.mp4")).to_contain_text("added to the library", timeout=20_000)
+    expect(line.filter(has_text="broken.mp4")).to_contain_text(re.compile(r"Not added\. \w"))
+    expect(line.filter(has_text="good film.mp4")).to_contain_text("added to the library")
     expect(page.locator("#results").get_by_text(re.compile("^good.film"))).to_be_visible()
 
 
@@ -308,20 +314,20 @@ def test_a_busy_server_is_asked_again_when_it_said(page):
     def refuse_first(route):
         asked.append(route.request.post_data)
         if len(asked) == 1:
-            route.fulfill(status=503, headers={"Retry-After": "1"}, json={"error": "many are waiting"})
+            route.fulfill(status=503, headers={"Retry-After": "3"}, json={"error": "many are waiting"})
         else:
             route.continue_()
 
     page.route("**/api/search", refuse_first)
     page.get_by_role("searchbox").fill(QUERY)
     page.get_by_role("button", name="Find").click()
-    expect(status(page)).to_have_text("The server is busy; asked again in 1 s.")
+    expect(status(page)).to_have_text("The server is busy; asked again in 3 s.")
     expect(status(page)).to_contain_text("best first")
     assert len(asked) == 2 and asked[0] == asked[1]
 
 
 def test_a_server_that_goes_is_waited_for_and_may_come_back_with_a_token(browser, place):
-    with serving(place, "--port", "0", "--uploads", "") as address:
+    with served(place / "library", "--uploads", "") as (_, address):
         gone = looking(browser, f"{address}/")
         page = gone.__enter__()
         expect(page.locator("#facts")).to_contain_text("videos")
@@ -330,16 +336,20 @@ def test_a_server_that_goes_is_waited_for_and_may_come_back_with_a_token(browser
     page.get_by_role("button", name="Find").click()
     banner = page.get_by_role("alert").filter(has_text="does not answer")
     expect(banner).to_be_visible()
-    with serving(place, "--port", str(urlsplit(address).port), "--uploads", "", CLOVER_TOKEN="open sesame, please"):
+    with served(place / "library", "--uploads", "", port=urlsplit(address).port, CLOVER_TOKEN=TOKEN):
         page.get_by_role("button", name="Try now").click()
         expect(banner).to_be_hidden()
         page.get_by_role("textbox", name="Token").fill("something else")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert").filter(has_text="not the token")).to_be_visible()
-        page.get_by_role("textbox", name="Token").fill("open sesame, please")
+        page.get_by_role("textbox", name="Token").fill(TOKEN)
         page.keyboard.press("Enter")
         expect(status(page)).to_contain_text("best first")
         page.wait_for_function(PLAYING, arg=page.locator("#results video").first.element_handle())
+        page.reload()
+        expect(status(page)).to_contain_text("best first")
+        page.get_by_role("button", name="Forget the token").click()
+        expect(page.get_by_role("textbox", name="Token")).to_be_visible()
         gone.__exit__(None, None, None)
 
 

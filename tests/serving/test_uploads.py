@@ -32,8 +32,12 @@ def send(client, content, name="film.mp4", field="file"):
     return client.post("/api/uploads", files={field: (name, content)})
 
 
+LONGEST_SECONDS = 120
+"""On a busy machine."""
+
+
 def finished(client, upload):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LONGEST_SECONDS
     while time.monotonic() < deadline:
         found = client.get(f"/api/uploads/{upload['id']}").json()
         if found["state"] in ("done", "failed"):
@@ -93,7 +97,7 @@ def bomb():
 @pytest.mark.parametrize(
     ("content", "status", "sentence"),
     [
-        (b"", 415, "not taken"),
+        (b"", 415, "not taken: it is empty"),
         (b"#!/bin/sh\nrm -rf /\n", 415, "no video or image"),
         (b"<html><script>alert(1)</script></html>", 415, "no video or image"),
         (b"#EXTM3U\nfile:///etc/passwd\n", 415, "not taken"),
@@ -144,8 +148,18 @@ def test_broken_films_are_refused(client, shelf, place):
             b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nx\r\n' * 2 + b"--a--\r\n",
             422,
         ),
+        (
+            {"Content-Type": "multipart/form-data; boundary=a"},
+            b'--a\r\nContent-Disposition: form-data; name="x"\r\n\r\nx\r\n' * 21 + b"--a--\r\n",
+            422,
+        ),
+        (
+            {"Content-Type": "multipart/form-data; boundary=a"},
+            b"--a\r\nContent-Disposition: " + b"x" * 5_000 + b"\r\n\r\nx\r\n--a--\r\n",
+            400,
+        ),
     ],
-    ids=["no boundary", "no form", "cut off", "json", "other field", "two files"],
+    ids=["no boundary", "no form", "cut off", "json", "other field", "two files", "many parts", "long header"],
 )
 def test_forms_that_are_none_are_refused(client, shelf, headers, body, status):
     reply = client.post("/api/uploads", content=body, headers=headers)
@@ -153,8 +167,32 @@ def test_forms_that_are_none_are_refused(client, shelf, headers, body, status):
     assert left(shelf) == []
 
 
+def test_a_client_that_goes_away_is_no_mistake_of_the_server(client, shelf):
+    body = b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nbegin'
+    coming = [{"type": "http.request", "body": body, "more_body": True}, {"type": "http.disconnect"}]
+    sent = []
+
+    async def receive():
+        return coming.pop(0)
+
+    async def send_(message):
+        sent.append(message)
+
+    headers = {"host": "localhost", "content-type": "multipart/form-data; boundary=a", "content-length": "9999"}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/uploads",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    client.portal.call(client.app, scope, receive, send_)
+    assert sent[0]["status"] == 400
+    assert left(shelf) == []
+
+
 def test_a_library_that_another_command_holds_is_waited_for(client, shelf, place, monkeypatch):
-    monkeypatch.setattr(client.app.state.service.uploads, "_retry_seconds", 0.05)
+    monkeypatch.setattr("clover.serving.uploads._RETRY_SECONDS", 0.05)
     content = (place / "videos" / "ball" / "0.mp4").read_bytes()
     with lock_file(shelf / "library" / ".lock", "the library"):
         upload = send(client, content).json()
@@ -162,7 +200,7 @@ def test_a_library_that_another_command_holds_is_waited_for(client, shelf, place
         assert client.get(f"/api/uploads/{upload['id']}").json()["state"] == "waiting"
         assert client.post("/api/search", json={"query": "ball"}).status_code == 200
     assert finished(client, upload)["state"] == "done"
-    monkeypatch.setattr(client.app.state.service.uploads, "_patience_seconds", 0.0)
+    monkeypatch.setattr("clover.serving.uploads._PATIENCE_SECONDS", 0.0)
     with lock_file(shelf / "library" / ".lock", "the library"):
         failed = finished(client, send(client, content).json())
     assert failed["state"] == "failed"
@@ -170,14 +208,37 @@ def test_a_library_that_another_command_holds_is_waited_for(client, shelf, place
     assert len(left(shelf)) == 1
 
 
-def test_what_an_earlier_server_left_is_indexed(shelf, clover):
-    make_video(shelf / "uploads" / "waiting.mp4", seed=5)
-    (shelf / "uploads" / "link.mp4").symlink_to("/etc/passwd")
+def test_what_an_earlier_server_left_is_indexed_and_files_of_the_user_are_left_alone(shelf, clover):
+    left_over = f"waiting-{'0' * 16}.mp4"
+    make_video(shelf / "uploads" / left_over, seed=5)
+    make_video(shelf / "uploads" / "holiday.mp4", seed=6)
+    (shelf / "uploads" / f"link-{'0' * 16}.mp4").symlink_to("/etc/passwd")
+    (shelf / "uploads" / f"broken-{'0' * 16}.mp4").write_bytes(b"broken")
+    (shelf / "uploads" / "broken.mp4").write_bytes(b"broken")
     with client_of(shelf / "library", clover, uploads=shelf / "uploads") as client:
-        deadline = time.monotonic() + 20
-        while "waiting.mp4" not in videos_of(client) and time.monotonic() < deadline:
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while left_over not in videos_of(client) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert set(videos_of(client)) == {"2.mp4", "waiting.mp4"}
+        assert set(videos_of(client)) == {"2.mp4", left_over}
+    assert left(shelf) == ["broken.mp4", "holiday.mp4", f"link-{'0' * 16}.mp4", left_over]
+
+
+def test_the_watcher_and_the_indexer_survive_what_they_did_not_expect(client, shelf, place, clover, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("nobody thought of this")
+
+    content = (place / "videos" / "ball" / "0.mp4").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("clover.serving.shelf.open_library", broken)
+        patch.setattr("clover.serving.uploads.open_library", broken)
+        failed = finished(client, send(client, content).json())
+        assert (failed["state"], left(shelf)) == ("failed", [])
+        make_library(shelf / "library", clover, [place / "videos" / "ball" / "0.mp4"])
+        client.app.state.service.shelf.refresh()
+        assert client.get("/api/library").json()["num_videos"] == 1
+    client.app.state.service.shelf.refresh()
+    assert client.get("/api/library").json()["num_videos"] == 2
+    assert finished(client, send(client, content).json())["state"] == "done"
 
 
 def test_without_a_folder_nothing_is_taken(place, clover):

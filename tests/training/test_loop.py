@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from dataclasses import dataclass
 
 import pytest
@@ -168,8 +167,7 @@ def test_asked_to_stop_it_saves_first_and_goes_on_to_the_same(tmp_path, number):
 def test_a_second_ctrl_c_ends_at_once(tmp_path):
     def ask(step):
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.05)  # two at once would be one
+            signal.raise_signal(signal.SIGINT)  # to this very thread: two that another one takes late would be one
 
     with pytest.raises(KeyboardInterrupt):
         toy_run(tmp_path, [1.0] * 3, during=ask)

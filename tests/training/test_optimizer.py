@@ -70,3 +70,20 @@ def test_a_gradient_that_is_no_number_is_told():
 def test_no_steps_are_refused():
     with pytest.raises(ConfigError, match="at least 1"):
         Optimizer(nn.Linear(1, 1), OptimizerConfig(), num_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("learning_rate", -1.0, "learning_rate is -1.0"),
+        ("learning_rate", math.nan, "learning_rate is nan"),
+        ("weight_decay", math.inf, "weight_decay is inf"),
+        ("epsilon", -1e-8, "epsilon is -1e-08"),
+        ("gradient_norm", 0.0, "gradient_norm is 0.0"),
+        ("warmup_share", 1.5, "warmup_share is 1.5"),
+        ("betas", (0.9, 1.0), "betas are 0.9 and 1.0"),
+    ],
+)
+def test_numbers_that_cannot_train_are_refused_before_a_run(setting, value, told):
+    with pytest.raises(ConfigError, match=told):
+        OptimizerConfig(**{setting: value})

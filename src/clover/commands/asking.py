@@ -62,6 +62,7 @@ def ask(arguments: Sequence[str]) -> None:
     if not question.strip():
         raise ConfigError("the question is blank; ask something")
     if len(options.what) == 3:
+        _refuse_what_is_for_libraries(options)
         _ask_video(options, *options.what)
         return
     clover, library = open_with_model(options.what[0], options.checkpoint, options.device)
@@ -76,6 +77,13 @@ def ask(arguments: Sequence[str]) -> None:
         where=options.where.as_filter(),
     )
     _print_json(question, reply) if options.json else _print(reply)
+
+
+def _refuse_what_is_for_libraries(options: AskOptions) -> None:
+    if options.where != FilterOptions():
+        raise ConfigError("filters choose among the videos of a library, and here one video is named; leave them out")
+    if options.checkpoint:
+        raise ConfigError(f"the model is {options.what[0]} already; leave --checkpoint out")
 
 
 def _ask_video(options: AskOptions, checkpoint: str, video: str, question: str) -> None:
@@ -119,7 +127,7 @@ def _print(reply: Reply) -> None:
     _print_answers(reply.answers)
     if not reply.evidence:
         return
-    print(f"\nfrom {len(reply.evidence)} moments, by {reply.method}:")
+    print(f"\nfrom {len(reply.evidence)} moment{'s' if len(reply.evidence) > 1 else ''}, by {reply.method}:")
     print("weight  confidence     from       to  answer")
     for one in reply.evidence:
         row, best = span_row(one.span), one.answers[0]

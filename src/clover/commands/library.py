@@ -29,7 +29,7 @@ class IndexOptions:
     """Make or extend a library of videos that can be searched; files already in it and unchanged are left alone."""
 
     videos: tyro.conf.Positional[tuple[str, ...]]
-    """Video files, images, and folders of them."""
+    """Video files, images, and folders of them; in folders, names that begin with a dot are passed over."""
     checkpoint: str
     """Checkpoint folder."""
     out: str
@@ -54,7 +54,8 @@ def index(arguments: Sequence[str]) -> None:
     options = parse(IndexOptions, arguments, command="index")
     if not options.videos:
         raise ConfigError("nothing to index; name video files or folders")
-    videos = find_media([Path(name) for name in options.videos])
+    unread: dict[str, str] = {}
+    videos = find_media([Path(name) for name in options.videos], unread=None if options.strict else unread)
     if not videos:
         raise ConfigError(f"there are no videos or images in {', '.join(options.videos)}")
     out = options.out
@@ -76,11 +77,14 @@ def index(arguments: Sequence[str]) -> None:
         done = index_videos(
             library, clover, videos, options.windows, tags=options.tags, strict=options.strict, progress=report
         )
-    print(f"{len(done.added)} added, {len(done.unchanged)} unchanged; {done.num_moments} moments in {out}")
+    pruned = prune(library) if options.prune else []
+    if done.num_moments or not videos:
+        print(f"{len(done.added)} added, {len(done.unchanged)} unchanged; {len(library)} moments in {out}")
     report_skipped(done.skipped)
+    report_skipped(unread, noun="folder")
     report_skipped(done.damaged, what="read {} of which parts are missing")
     if options.prune:
-        print(f"{len(prune(library))} videos that are gone were taken out")
+        print(f"{len(pruned)} videos that are gone were taken out")
     elif gone := gone_videos(library):
         print(f"{len(gone)} videos of the library are gone (first: {gone[0]}); --prune takes them out")
     if videos and not done.num_moments:

@@ -84,7 +84,7 @@ def _show_difference(found: Difference, first: str, second: str) -> None:
         table.add_column(escape(folder), overflow="fold")
     for part in _CAUSES:
         _add_section(table, part, getattr(found, part))
-    _add_section(table, "results (mean of 20 steps)", found.results)
+    _add_section(table, "results (mean of the last steps, 20 at most)", found.results)
     _add_section(table, "speed", found.speed)
     console.print(table)
     if same := [part for part in _CAUSES if not getattr(found, part)]:

@@ -47,15 +47,21 @@ class FilterOptions:
         """What an index understands; None admits everything.
 
         Raises:
-            ConfigError: a day is not written as one.
-            LibraryError: a smallest value is above the largest.
+            ConfigError: a day is not written as one, a length is none, or the days are in the wrong order.
+            LibraryError: the shortest length is above the longest.
         """
         if self == FilterOptions():
             return None
+        since, until = _day("since", self.since), _day("until", self.until, days=1)
+        if since is not None and until is not None and since > until:
+            raise ConfigError(f"--since {self.since} is after --until {self.until}; give the earlier day first")
+        for name, seconds in (("min", self.min_seconds), ("max", self.max_seconds)):
+            if seconds is not None and not seconds >= 0:
+                raise ConfigError(f"--{name}-seconds is {seconds:g}; use 0 or more")
         return Filter(
             folder=str(Path(self.folder).resolve()) if self.folder else "",
-            since=_day("since", self.since),
-            until=_day("until", self.until, days=1),
+            since=since,
+            until=until,
             min_seconds=self.min_seconds,
             max_seconds=self.max_seconds,
             tags=self.tags,
@@ -76,9 +82,9 @@ def _day(name: str, text: str, *, days: int = 0) -> float | None:
 class SearchOptions:
     """Find moments of a library by a sentence."""
 
-    library: tyro.conf.Positional[str]
+    library: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LIBRARY")]
     """Folder of the library, or milvus://HOST:PORT/NAME."""
-    query: tyro.conf.Positional[str]
+    query: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="QUERY")]
     """What to look for."""
     num_results: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
     """Most results."""
@@ -117,6 +123,9 @@ def search_library(arguments: Sequence[str]) -> None:
     spans = search(
         library, clover, options.query, options.num_results, options.results, where=where, rerank=options.again
     )
+    if options.again.rerank and spans and all(span.reranked is None for span in spans):
+        note = "nothing was re-ranked: the files of what was found are gone or have changed, or the time ran out"
+        print(f"clover: {note}", file=sys.stderr)
     if options.json:
         print(json.dumps({"query": options.query, "results": [span_row(span) for span in spans]}))
     elif spans:
@@ -153,7 +162,7 @@ def _export(spans: Sequence[Span], folder: Path, *, exact: bool) -> None:
     num_encoded = len(done.clips) - num_copied
     # standard output may be one JSON object
     print(f"{len(done.clips)} clips in {folder}: {num_copied} copied, {num_encoded} encoded anew", file=sys.stderr)
-    report_skipped(done.skipped)
+    report_skipped(done.skipped, beside=True)
 
 
 def span_row(span: Span) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -143,12 +144,20 @@ def finetune(arguments: Sequence[str]) -> None:
         print(f"checkpoint: {out / 'checkpoint'}")
 
 
-def report_skipped(skipped: dict[str, str], *, what: str = "left out {} that cannot be read", limit: int = 20) -> None:
-    """List what could not be read, or not whole."""
+def report_skipped(
+    skipped: dict[str, str],
+    *,
+    what: str = "left out {} that cannot be read",
+    noun: str = "file",
+    limit: int = 20,
+    beside: bool = False,
+) -> None:
+    """List what could not be read, or not whole: on standard output, or beside it on standard error."""
+    output = sys.stderr if beside else sys.stdout
     if not skipped:
         return
-    print(what.format(f"{len(skipped)} file{'s' if len(skipped) > 1 else ''}") + ":")
+    print(what.format(f"{len(skipped)} {noun}{'s' if len(skipped) > 1 else ''}") + ":", file=output)
     for reason in list(skipped.values())[:limit]:
-        print(f"  {reason}")
+        print(f"  {reason}", file=output)
     if len(skipped) > limit:
-        print(f"  and {len(skipped) - limit} more")
+        print(f"  and {len(skipped) - limit} more", file=output)

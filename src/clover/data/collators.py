@@ -33,10 +33,12 @@ SampleReader = Callable[[Captioned, np.random.Generator], np.ndarray]
 class UnreadableBatchError(DataError):
     """A batch, or a process' share of one, of which nothing can be read."""
 
-    def __init__(self, message: str, skipped: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(self, message: str, skipped: tuple[tuple[str, str], ...] = (), *, step: int | None = None) -> None:
         super().__init__(message)
         self.skipped = skipped
         """Name and reason of each sample."""
+        self.step = step
+        """Of the run, from 0, where it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)

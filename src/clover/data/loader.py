@@ -131,7 +131,7 @@ class Loader(Generic[ItemT, BatchT]):
                 if len(lost) >= most_lost or not len(rows):
                     where = f"step {draw.step}" if self.num_ranks == 1 else f"step {draw.step}, process {self.rank}"
                     more = f" (nor can any of {len(lost)} drawn in a row)" if len(lost) > len(error.skipped) else ""
-                    raise UnreadableBatchError(f"{where}: {error}{more}", lost) from error
+                    raise UnreadableBatchError(f"{where}: {error}{more}", lost, step=draw.step) from error
             else:
                 return _with_skipped(batch, lost) if lost else batch
 

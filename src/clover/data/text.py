@@ -152,7 +152,10 @@ class Tokenizer:
         try:
             content = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise TextError(f"cannot read tokenizer {path}: {error.strerror or error}") from error
+            raise TextError(
+                f"cannot read tokenizer {path}: {error.strerror or error}; give a tokenizer.json, a vocab.txt or a "
+                "folder that holds one (nothing is downloaded)"
+            ) from error
         except UnicodeDecodeError as error:
             raise TextError(f"{path} is not a tokenizer: it is not UTF-8 text") from error
         if path.suffix == ".json":

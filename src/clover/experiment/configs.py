@@ -133,6 +133,21 @@ def deciding(settings: Any) -> Any:
     return _whole_batches(kept)
 
 
+_PLACES = (
+    *("corpus", "webvid_annotations", "webvid_videos", "video_shards"),
+    *("cc3m_annotations", "cc3m_images", "image_shards", "tokenizer"),
+)
+
+
+def wherever(deciding: dict[str, Any]) -> dict[str, Any]:
+    """What `deciding` gives of a run that compares its data and words themselves, less the places where they lie.
+
+    So that a run goes on in another working directory, or on a machine that keeps the same data elsewhere.
+    """
+    data = {name: value for name, value in deciding["data"].items() if name not in _PLACES}
+    return {name: value for name, value in deciding.items() if name != "init"} | {"data": data}
+
+
 def _whole_batches(plain: Any) -> Any:
     if not isinstance(plain, dict):
         return plain

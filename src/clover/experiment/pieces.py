@@ -16,7 +16,7 @@ from torch import nn
 from clover.config import to_plain
 from clover.data.batches import num_samples
 from clover.data.captioned import CaptionedVideo
-from clover.data.collators import ClipReader
+from clover.data.collators import ClipReader, UnreadableBatchError
 from clover.data.frame_cache import FrameCache
 from clover.data.loader import Loader
 from clover.data.order import Mixture
@@ -218,7 +218,12 @@ class Stage(Generic[ItemT, BatchT]):
                 stage=self.folder.name,
             )
             batches = map(self._ready_to_be_cut, loader.batches(first_step, config.num_steps))
-            training.run(compute.on_device(batches), first_step=first_step)
+            try:
+                training.run(compute.on_device(batches), first_step=first_step)
+            except UnreadableBatchError as error:
+                if self.skipped is not None:
+                    self.skipped.add_last(error.skipped, stage=self.folder.name, step=error.step)
+                raise
         if first_step < config.num_steps:
             states.save(config.num_steps)
         self.module.eval()

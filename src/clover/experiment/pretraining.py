@@ -18,7 +18,7 @@ from clover.data.order import steps_of_epochs
 from clover.data.shapes.corpus import read_labels
 from clover.distributed import current
 from clover.errors import CheckpointError, ConfigError
-from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding
+from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding, wherever
 from clover.experiment.pieces import Stage, states_folder
 from clover.experiment.sources import open_pretraining_data
 from clover.experiment.starting import Start
@@ -184,7 +184,7 @@ class Pretraining:
     def _settings(self) -> dict[str, Any]:
         """What decides the result: the config, the weights it starts from, the data, and the words of the tokenizer."""
         settings = {
-            "experiment": deciding(self.experiment),
+            "experiment": wherever(deciding(self.experiment)),
             "vocabulary": self.tokenizer.fingerprint,
             "data": dict(self.data.fingerprint()),
         }

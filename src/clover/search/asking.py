@@ -22,6 +22,8 @@ from clover.search.spans import Span
 _SCORE_TEMPERATURE = 0.1
 """A moment that scores this much less counts 1/e as much."""
 _SIMILARITY_TEMPERATURE = 0.05
+_PAIRS = 64
+"""Videos with a choice that are fused at once; more would not fit into memory."""
 
 _ASKING_WORDS = re.compile(
     r"^\W*(what|which|who|where|when|why|how( many| often)?|is there|are there|is|are|does|do|did)\b"
@@ -171,7 +173,9 @@ def answer_distribution(
     num_videos = len(video_tokens)
     if method == "multiple-choice head":
         texts = choice_texts(question, choices, lists_options=clover.config.inputs.lists_options)
-        return choices, clover.choice_scores(video_tokens, [texts] * num_videos).softmax(dim=1)
+        blocks = video_tokens.split(max(1, _PAIRS // len(choices)))
+        scores = torch.cat([clover.choice_scores(block, [texts] * len(block)) for block in blocks])
+        return choices, scores.softmax(dim=1)
     if method.startswith("similarity"):
         videos = torch.nn.functional.normalize(clover.network.embed_video(video_tokens), dim=1, eps=1e-8)
         texts = [f"{asked_about(question).strip(' ?')} {choice}" for choice in choices]

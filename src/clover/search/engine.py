@@ -66,7 +66,18 @@ def open_library(
 
 def gone_videos(index: Index) -> list[str]:
     """Videos of a library whose files are no longer where they were."""
-    return [video for video in index.videos() if not Path(video).exists()]
+    return [video for video in index.videos() if _is_gone(Path(video))]
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is nothing at a place; where nobody may look, it may well be there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def prune(index: Index) -> list[str]:

@@ -41,7 +41,7 @@ from clover.search.segment_files import PATTERNS, num_bytes, open_segment, probl
 _MIGRATION = "migration"
 _LEFT_OVER = re.compile(
     r"\.lock|\.library\.json\..*\.part"
-    r"|(videos|moments|vectors|codes|codec|lists)-\d{6}\.(jsonl|npy|npz|faiss)|\..*-\d{6}\..*\.part"
+    r"|(videos|moments|vectors|codes|codec|lists)-000001\.(jsonl|npy|npz|faiss)|\..*-000001\..*\.part"
 )
 """What a first save leaves behind that was killed, or had no room; the next one takes it away."""
 _REMOVED_SHARE = 0.25

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +21,8 @@ from clover.search.spans import Span
 from clover.serving.records import AskReply, Candidate, EvidenceReply, Result, Score, SearchReply
 from clover.serving.shelf import Opened
 
+_BLOCK = 8_192
+"""Windows whose vectors are read at once: videos may be many hours long."""
 _MOST_POINTS = 300
 """Longest timeline of a result; above, neighbouring windows are shown by their best."""
 
@@ -78,29 +81,26 @@ class Answerer:
         """Encoded windows that are kept."""
         return self._tokens.num_bytes
 
-    def __call__(self, tasks: list[SearchTask | AskTask]) -> list[Outcome | Exception]:
-        """Answer several tasks; what goes wrong with one is its own result."""
+    def __call__(self, tasks: list[SearchTask | AskTask]) -> list[Callable[[], Outcome]]:
+        """Embed the texts of several tasks; gives what answers each."""
         texts = [task.text if isinstance(task, SearchTask) else asked_about(task.text) for task in tasks]
         vectors = self._embedded(texts)
-        return [
-            vector if isinstance(vector, Exception) else self._attempt(task, vector)
-            for task, vector in zip(tasks, vectors, strict=True)
-        ]
+        return [partial(self._answer, task, vector) for task, vector in zip(tasks, vectors, strict=True)]
 
-    def _embedded(self, texts: Sequence[str]) -> Sequence[Float[np.ndarray, " d"] | Exception]:
-        """Embed texts in one pass; where one of them cannot be, each alone."""
+    def _embedded(self, texts: Sequence[str]) -> Sequence[Float[np.ndarray, " d"] | None]:
+        """Embed texts in one pass; None for each where one of them cannot be."""
         try:
             vectors = self._clover.encode_text(texts).cpu().numpy()
-        except CloverError as error:
-            return [error] if len(texts) == 1 else [self._embedded([text])[0] for text in texts]
+        except CloverError:
+            return [None] * len(texts)
         self._on_texts(len(texts))
         return list(vectors)
 
-    def _attempt(self, task: SearchTask | AskTask, vector: Float[np.ndarray, " d"]) -> Outcome | Exception:
-        try:
-            return self._search(task, vector) if isinstance(task, SearchTask) else self._ask(task, vector)
-        except Exception as error:  # the tasks of others must not suffer
-            return error
+    def _answer(self, task: SearchTask | AskTask, vector: Float[np.ndarray, " d"] | None) -> Outcome:
+        if vector is None:  # alone, so that what is wrong with one text is only told to whom it is from
+            text = task.text if isinstance(task, SearchTask) else asked_about(task.text)
+            vector = self._clover.encode_text(text).cpu().numpy()
+        return self._search(task, vector) if isinstance(task, SearchTask) else self._ask(task, vector)
 
     def _search(self, task: SearchTask, vector: Float[np.ndarray, " d"]) -> Outcome:
         index = task.opened.index
@@ -149,7 +149,10 @@ def timelines(index: Index, spans: Sequence[Span], vector: Float[np.ndarray, " d
         for video in dict.fromkeys(span.video for span in spans)
     }
     every = [moment for some in moments.values() for moment in some]
-    scores = (index.vectors_of(every) @ vector.astype(np.float32)) if every else np.zeros(0, dtype=np.float32)
+    scores = np.zeros(len(every), dtype=np.float32)
+    for begin in range(0, len(every), _BLOCK):
+        block = slice(begin, begin + _BLOCK)
+        scores[block] = index.vectors_of(every[block]) @ vector.astype(np.float32)
     found, begin = {}, 0
     for video, some in moments.items():
         found[video] = _binned(some, scores[begin : begin + len(some)])

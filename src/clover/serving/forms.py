@@ -13,6 +13,8 @@ from clover.serving.problems import ServingError
 
 _WAITING_BYTES = 2**20
 _FIELD = b"file"
+_MOST_PARTS = 20
+_HEADER_BYTES = 4_096
 
 
 class FileForm:
@@ -35,7 +37,7 @@ class FileForm:
             raise ServingError(415, "the body must be sent as multipart/form-data, with a boundary")
         self._file, self._max_bytes = file, max_bytes
         self._header, self._value, self._disposition = b"", b"", b""
-        self._is_file, self._is_whole = False, False
+        self._is_file, self._is_whole, self._num_parts = False, False, 0
         self._waiting = bytearray()
         self.num_bytes = 0
         self.name: str | None = None
@@ -81,6 +83,9 @@ class FileForm:
 
     def _begin(self) -> None:
         self._header, self._value, self._disposition, self._is_file = b"", b"", b"", False
+        self._num_parts += 1
+        if self._num_parts > _MOST_PARTS:  # each takes time of the thread that serves all
+            raise ServingError(422, f"the form has more than {_MOST_PARTS} parts; send one file")
 
     def _end(self) -> None:
         self._is_whole = True
@@ -90,6 +95,8 @@ class FileForm:
 
     def _take_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
+        if len(self._header) + len(self._value) > _HEADER_BYTES:
+            raise _malformed()
 
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":

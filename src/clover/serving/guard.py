@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clover.serving.metrics import Metrics
 from clover.serving.problems import ServingError, answer, busy
 from clover.serving.sessions import COOKIE, Sessions
-from clover.serving.settings import ServingConfig
+from clover.serving.settings import ServingConfig, is_local
 
 UPLOADS = "/api/uploads"
 _FORM_BYTES = 64 * 2**10
 """What a form may hold beside its file."""
 _OPEN_PATHS = frozenset({"/", "/api/health", "/api/session"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _SLOWEST_UPLOAD = 50_000
 """Bytes a second below which an upload is given up."""
 _SECURITY = {
     "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -85,7 +83,7 @@ class Guard:
             raise busy(1)
         path = scope["path"]
         if not (path in _OPEN_PATHS or path.startswith("/static/")) and not self._sessions.admits(
-            headers.get("authorization", ""), cookie_of(headers)
+            headers.get("authorization", ""), cookie_of(headers), client_of(scope, headers, self._config)
         ):
             raise ServingError(401, "this needs the token of the server", {"WWW-Authenticate": "Bearer"})
         self._check_body(scope, headers)
@@ -95,7 +93,7 @@ class Guard:
         host = headers.get("host", "").lower()
         public = self._config.public_origin
         is_public = bool(public) and host == urlsplit(public).netloc
-        if self._config.is_loopback and not is_public and _name(host) not in _LOCAL_NAMES:
+        if self._config.is_loopback and not is_public and not is_local(_name(host)):
             raise ServingError(403, "this server answers only to the name of its own machine")
         if scope["path"].startswith(("/api", "/metrics")) and headers.get("sec-fetch-site") == "cross-site":
             raise ServingError(403, "pages of other places may not use this server")
@@ -145,11 +143,16 @@ class Guard:
 
 def cookie_of(headers: Headers) -> str:
     """The session that a request names, or nothing."""
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return cookie.value if cookie is not None else ""
+    # not http.cookies: it gives up all of them for one, of another program on this machine, that is written oddly
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+
+
+def client_of(scope: Scope, headers: Headers, config: ServingConfig) -> str:
+    """The address of a client; behind a reverse proxy on this machine, the one that the proxy names."""
+    address: str = (scope.get("client") or ("",))[0]
+    if config.public_url and is_local(address):
+        return headers.get("x-forwarded-for", "").rpartition(",")[2].strip()[:64] or address
+    return address
 
 
 def _name(host: str) -> str:

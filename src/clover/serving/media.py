@@ -8,7 +8,9 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,17 +77,14 @@ class Thumbnails:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def __call__(self, tasks: list[ThumbnailTask]) -> list[bytes | Exception]:
-        """Make pictures."""
-        return [self._made(task) for task in tasks]
+    def __call__(self, tasks: list[ThumbnailTask]) -> list[Callable[[], bytes]]:
+        """What makes each picture."""
+        return [partial(self._made, task) for task in tasks]
 
-    def _made(self, task: ThumbnailTask) -> bytes | Exception:
+    def _made(self, task: ThumbnailTask) -> bytes:
         if (known := self.known(task.key)) is not None:
             return known
-        try:
-            made = picture(task)
-        except Exception as error:  # the pictures of others must not suffer
-            return error
+        made = picture(task)
         with self._lock:
             if task.key not in self._kept:
                 self._kept[task.key] = made
@@ -121,26 +120,23 @@ class Clips:
         self._folder = Path(tempfile.mkdtemp(prefix="clover-clips-"))
         self._sizes: OrderedDict[str, int] = OrderedDict()
 
-    def __call__(self, tasks: list[ClipTask]) -> list[Path | Exception]:
-        """Cut clips; gives where they are, for the moment."""
-        return [self._made(task) for task in tasks]
+    def __call__(self, tasks: list[ClipTask]) -> list[Callable[[], Path]]:
+        """What cuts each clip, and gives where it is for the moment."""
+        return [partial(self._made, task) for task in tasks]
 
     def stop(self) -> None:
         """Take all clips away."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _made(self, task: ClipTask) -> Path | Exception:
+    def _made(self, task: ClipTask) -> Path:
         path = self._folder / f"{task.key}.mp4"
-        try:
-            if task.key not in self._sizes:
-                with indexed_path(task.record) as source:
-                    # encoded anew: it begins where asked, and is in a form that every browser plays
-                    cut_video(source, path, task.start_seconds, task.end_seconds, exact=True)
-                self._sizes[task.key] = path.stat().st_size
-            self._sizes.move_to_end(task.key)
-            while sum(self._sizes.values()) > self._max_bytes and len(self._sizes) > 1:
-                oldest, _ = self._sizes.popitem(last=False)
-                (self._folder / f"{oldest}.mp4").unlink(missing_ok=True)
-        except Exception as error:  # the clips of others must not suffer
-            return error
+        if task.key not in self._sizes:
+            with indexed_path(task.record) as source:
+                # encoded anew: it begins where asked, and is in a form that every browser plays
+                cut_video(source, path, task.start_seconds, task.end_seconds, exact=True)
+            self._sizes[task.key] = path.stat().st_size
+        self._sizes.move_to_end(task.key)
+        while sum(self._sizes.values()) > self._max_bytes and len(self._sizes) > 1:
+            oldest, _ = self._sizes.popitem(last=False)
+            (self._folder / f"{oldest}.mp4").unlink(missing_ok=True)
         return path

@@ -120,7 +120,7 @@ def _look(path: Path) -> str:
     try:
         kind = open_media(path).kind
     except MediaError as error:
-        raise _NotMediaError(str(error).removeprefix(f"{path}: ")) from None
+        raise _NotMediaError(f"it {str(error).removeprefix(f'{path}: ')}") from None
     try:
         return _still(path) if kind == "still" else _video(path)
     except (av.FFmpegError, OSError, ValueError, SyntaxError):

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from clover.errors import ConfigError, LibraryError, MediaError, TextError
 from clover.files import WriteError
@@ -52,6 +53,7 @@ def add_handlers(app: FastAPI) -> None:
     """Answer every error of an application in one form."""
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(ClientDisconnect, _cut_off)
     for kind in (TextError, ConfigError, MediaError, LibraryError, WriteError):
         app.add_exception_handler(kind, _failed)
     app.add_exception_handler(Exception, _broken)
@@ -69,8 +71,17 @@ async def _malformed(_: Request, error: Exception) -> JSONResponse:
     said = str(first.get("msg", "is wrong"))
     if first.get("type") == "json_invalid":
         return JSONResponse({"error": "the body is not JSON"}, 422)
+    if first.get("type") == "value_error":  # ours: without pydantic's words before it
+        said = str(first["ctx"]["error"])
+    if first.get("type") == "missing" and not where:
+        said = "the body is missing; send a JSON object"
     name = printable(".".join(where), 80)
     return JSONResponse({"error": printable(f"{name}: {said}" if name else said)}, 422)
+
+
+async def _cut_off(_: Request, __: Exception) -> JSONResponse:
+    """Nobody reads this; but a client that goes away is no mistake of the server, in its log and figures."""
+    return answer(ServingError(400, "the body was cut off"))
 
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:

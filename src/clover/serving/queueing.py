@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
 
-from clover.serving.problems import busy
+from clover.serving.problems import ServingError, busy
 
 TaskT = TypeVar("TaskT")
-_log = logging.getLogger(__name__)
 _MEMORY = 0.9
 """How much of the mean time of a batch stays when another one comes in."""
 
@@ -26,25 +26,26 @@ class WorkQueue(Generic[TaskT]):
 
     def __init__(
         self,
-        work: Callable[[list[TaskT]], Sequence[Any]],
+        begin: Callable[[list[TaskT]], Sequence[Callable[[], Any]]],
         *,
         name: str,
         max_waiting: int,
         batch_size: int = 1,
         num_threads: int = 1,
-        on_batch: Callable[[int, float], None] = lambda size, seconds: None,
+        on_batch: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         """Start nothing yet.
 
         Args:
-            work: Gives for each of some tasks its result, or an exception in place of one.
+            begin: Does what can be done for several tasks at once, and gives for each what gives its result. Each is
+                told its result as soon as there is one; what nobody waits for by then is not done.
             name: For the threads.
             max_waiting: Most tasks that wait.
             batch_size: Most tasks at once.
             num_threads: How many batches at a time.
-            on_batch: Told of each batch, its number of tasks and seconds.
+            on_batch: Told of each batch, how many seconds it took.
         """
-        self._work, self._max_waiting, self._batch_size = work, max_waiting, batch_size
+        self._begin, self._max_waiting, self._batch_size = begin, max_waiting, batch_size
         self._on_batch = on_batch
         self._waiting: deque[tuple[TaskT, Future[Any]]] = deque()
         self._changed = threading.Condition()
@@ -119,29 +120,40 @@ class WorkQueue(Generic[TaskT]):
                 if self._is_stopped:
                     return []
                 taken = [self._waiting.popleft() for _ in range(min(self._batch_size, len(self._waiting)))]
-            if wanted := [entry for entry in taken if entry[1].set_running_or_notify_cancel()]:
+            if wanted := [entry for entry in taken if not entry[1].cancelled()]:
                 return wanted
 
     def _run(self) -> None:
         while taken := self._take():
             begin = time.monotonic()
-            try:
-                results = self._work([task for task, _ in taken])
-            except Exception as error:  # the thread must go on for the tasks of others
-                _log.warning("%s: %s", type(error).__name__, error)
-                results = [error] * len(taken)
+            self._work(taken)
+            del taken  # what was found must not be held until the next task comes
             seconds = time.monotonic() - begin
             self._mean_seconds = _MEMORY * self._mean_seconds + (1 - _MEMORY) * seconds
-            self._on_batch(len(taken), seconds)
-            for (_, future), result in zip(taken, results, strict=True):
-                if isinstance(result, BaseException):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-            del taken, results  # what was found must not be held until the next task comes
+            self._on_batch(seconds)
+
+    def _work(self, taken: list[tuple[TaskT, Future[Any]]]) -> None:
+        try:
+            steps = self._begin([task for task, _ in taken])
+        except Exception as error:  # the thread must go on for the tasks of others
+            steps = [partial(_fail, error)] * len(taken)
+        for (_, future), step in zip(taken, steps, strict=True):
+            if self._is_stopped:
+                future.cancel()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(step())
+            except Exception as error:
+                future.set_exception(error)
+
+
+def _fail(error: Exception) -> None:
+    raise error
 
 
 async def _gone(request: Request) -> None:
-    """Wait until the client has closed the connection; its body was read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    """Wait until the client has closed the connection; its body was read before, or none should have come."""
+    with suppress(ServingError):  # a body that does not come in time
+        while (await request.receive())["type"] != "http.disconnect":
+            pass

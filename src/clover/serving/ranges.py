@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 _PART_BYTES = 256 * 2**10
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 
 
 class _FileResponse(StreamingResponse):
@@ -55,7 +55,7 @@ def file_response(request: Request, file: BufferedReader, *, media_type: str, et
     if is_known(request, etag):
         file.close()
         return Response(status_code=304, headers=headers)
-    asked = request.headers.get("range", "")
+    asked = request.headers.get("range", "") if request.method == "GET" else ""  # elsewhere it means nothing
     condition = request.headers.get("if-range")
     if condition is not None and condition not in (f'"{etag}"', modified):
         asked = ""
@@ -68,11 +68,10 @@ def file_response(request: Request, file: BufferedReader, *, media_type: str, et
     headers["Content-Length"] = str(end - start)
     if span is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{state.st_size}"
-    status = 200 if span is None else 206
     if request.method == "HEAD":
         file.close()
-        return Response(status_code=status, headers=headers)
-    return _FileResponse(file, start, end - start, status, headers)
+        return Response(headers=headers)
+    return _FileResponse(file, start, end - start, 200 if span is None else 206, headers)
 
 
 def is_known(request: Request, etag: str) -> bool:

@@ -43,6 +43,9 @@ def instant(text: str, *, days: int = 0) -> float | None:
         raise ValueError("this is no day or time; write it as 2026-01-31 or 2026-01-31T18:30:00+00:00") from None
 
 
+_MOST_PAIRS = 500
+"""Choices times moments of one question: each pair takes the model once, and all others wait."""
+
 Text = Annotated[str, AfterValidator(_text)]
 Words = Annotated[str, Field(min_length=1), AfterValidator(_text), AfterValidator(_words)]
 Day = Annotated[str, Field(max_length=40), AfterValidator(_text), AfterValidator(_moment)]
@@ -58,18 +61,17 @@ class Given(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Filters(Given):
-    """Which videos are looked at; what is not given admits everything."""
+class Bounds(Given):
+    """Between what videos lie that are looked at; what is not given admits everything."""
 
     folder: Annotated[str, Field(max_length=1000), AfterValidator(_text)] = ""
     since: Day = ""
     until: Day = ""
     min_seconds: Seconds | None = None
     max_seconds: Seconds | None = None
-    tags: Annotated[list[Tag], Field(max_length=20)] = []
 
     @model_validator(mode="after")
-    def _in_order(self) -> Filters:
+    def _in_order(self) -> Bounds:
         for low, high in (
             (instant(self.since), instant(self.until, days=1)),
             (self.min_seconds, self.max_seconds),
@@ -77,6 +79,33 @@ class Filters(Given):
             if low is not None and high is not None and low > high:
                 raise ValueError("the smallest of the filters is above the largest; give the smaller bound first")
         return self
+
+
+class Filters(Bounds):
+    """Which videos are looked at; what is not given admits everything."""
+
+    tags: Annotated[list[Tag], Field(max_length=20)] = []
+
+
+class VideosQuery(Bounds):
+    """Which videos are listed, and from where on."""
+
+    offset: Annotated[int, Field(ge=0, le=10**9)] = 0
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    tag: Annotated[list[Tag], Field(max_length=20)] = []
+    name: Annotated[str, Field(max_length=200), AfterValidator(_text)] = ""
+
+    @property
+    def filters(self) -> Filters:
+        """The same bounds, and the tags."""
+        return Filters(
+            folder=self.folder,
+            since=self.since,
+            until=self.until,
+            min_seconds=self.min_seconds,
+            max_seconds=self.max_seconds,
+            tags=self.tag,
+        )
 
 
 class SearchRequest(Given):
@@ -103,9 +132,11 @@ class AskRequest(Given):
     filters: Filters = Filters()
 
     @model_validator(mode="after")
-    def _is_a_choice(self) -> AskRequest:
+    def _are_choices(self) -> AskRequest:
         if self.choices and len(set(self.choices)) < 2:
             raise ValueError("one choice is none: give at least two different ones")
+        if len(self.choices) * self.moments > _MOST_PAIRS:
+            raise ValueError(f"choices times moments are more than {_MOST_PAIRS}: give fewer of them")
         return self
 
 
@@ -145,6 +176,7 @@ class Library(BaseModel):
     tags: list[str]
     can_ask: bool
     ask_needs_choices: bool
+    needs_token: bool
     accepts_uploads: bool
     max_upload_bytes: int
     max_query_characters: int

@@ -37,7 +37,7 @@ class Service:
             name="model",
             max_waiting=config.max_waiting,
             batch_size=_TEXTS_TOGETHER,
-            on_batch=lambda _, seconds: self.metrics.batch_seconds.labels("model").observe(seconds),
+            on_batch=self.metrics.batch_seconds.labels("model").observe,
         )
         self.thumbnails = Thumbnails(config.thumbnail_bytes)
         self.pictures: WorkQueue[ThumbnailTask] = WorkQueue(
@@ -45,14 +45,14 @@ class Service:
             name="pictures",
             max_waiting=config.max_waiting_media,
             num_threads=2,
-            on_batch=lambda _, seconds: self.metrics.batch_seconds.labels("pictures").observe(seconds),
+            on_batch=self.metrics.batch_seconds.labels("pictures").observe,
         )
         self._cutter = Clips(config.clip_bytes)
         self.clips: WorkQueue[ClipTask] = WorkQueue(
             self._cutter,
             name="clips",
             max_waiting=config.max_waiting,
-            on_batch=lambda _, seconds: self.metrics.batch_seconds.labels("clips").observe(seconds),
+            on_batch=self.metrics.batch_seconds.labels("clips").observe,
         )
         self.uploads = (
             None

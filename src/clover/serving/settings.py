@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,13 +13,21 @@ SHORTEST_TOKEN = 16
 """Characters; what is shorter can be guessed."""
 
 
+def is_local(name: str) -> bool:
+    """Whether a name or address is that of the machine itself."""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServingConfig:
     """Limits of a server, and who may use it."""
 
     host: str = "127.0.0.1"
     """Address that is listened on."""
-    token: str = ""
+    token: str = field(default="", repr=False)
     """What a client must know; nothing is asked where it is empty."""
     public_url: str = ""
     """Address under which a reverse proxy shows the server, such as https://films.example.org."""
@@ -59,9 +67,12 @@ class ServingConfig:
             raise ConfigError(
                 f"the token has {len(self.token)} characters and can be guessed; use {SHORTEST_TOKEN} or more"
             )
-        if not self.token and not self.is_loopback:
+        if not (self.token.isascii() and self.token.isprintable()):
+            raise ConfigError("the token must be of letters, digits and signs that headers carry (printable ASCII)")
+        if not self.token and (self.public_url or not self.is_loopback):
+            where = self.public_url or self.host
             raise ConfigError(
-                f"{self.host} can be reached from other machines; set a token with --token-file or CLOVER_TOKEN"
+                f"{where} can be reached from other machines; set a token with --token-file or CLOVER_TOKEN"
             )
         for name in ("max_waiting", "max_upload_bytes", "max_body_bytes", "max_query_characters", "max_requests"):
             if getattr(self, name) < 1:
@@ -73,12 +84,7 @@ class ServingConfig:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_local(self.host)
 
     @property
     def public_origin(self) -> str:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from clover.errors import CloverError
 from clover.pipeline import Clover
 from clover.search.confidence import calibration_of
 from clover.search.engine import open_library
@@ -189,7 +188,7 @@ class Shelf:
                     return
                 self.opened = self._prepared(open_library(self.place, self._clover))
                 self._complaint = ""
-            except (CloverError, OSError) as error:
+            except Exception as error:  # whatever is wrong with the new state, its watcher must live to see the next
                 if str(error) != self._complaint:
                     self._complaint = str(error)
                     _log.warning("the library was changed and cannot be opened; the last state is used: %s", error)

@@ -19,7 +19,6 @@ import anyio
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 
-from clover.data.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from clover.errors import LibraryBusyError
 from clover.pipeline import Clover
 from clover.search.engine import open_library
@@ -41,8 +40,13 @@ _MOST_AT_ONCE = 4
 _LONGEST_NAME = 48
 _SPARE_BYTES = 256 * 2**20
 _RETRY_SECONDS = 2.0
+"""Between two looks whether the library is free again."""
 _PATIENCE_SECONDS = 600.0
+"""Longest that one file waits for it."""
 _OLD_SECONDS = 24 * 3600
+_OWN_PART = re.compile(r"\.[0-9a-f]{16}\.part")
+_OWN_NAME = re.compile(r".+-[0-9a-f]{16}\.\w+")
+"""As `Uploads` names what it takes: the folder may hold files of the user's own, which are left alone."""
 
 
 @dataclass
@@ -74,11 +78,9 @@ class Uploads:
         *,
         max_bytes: int,
         on_end: Callable[[str], None] = lambda state: None,
-        retry_seconds: float = _RETRY_SECONDS,
-        patience_seconds: float = _PATIENCE_SECONDS,
     ) -> None:
         self._folder, self._shelf, self._clover, self._max_bytes = folder, shelf, clover, max_bytes
-        self._on_end, self._retry_seconds, self._patience_seconds = on_end, retry_seconds, patience_seconds
+        self._on_end = on_end
         self._known: OrderedDict[str, Upload] = OrderedDict()
         self._waiting: deque[Upload] = deque()
         self._changed = threading.Condition()
@@ -173,11 +175,11 @@ class Uploads:
             return
         there = {record.video for record in self._shelf.opened.records.values()}
         for path in sorted(self._folder.iterdir()):
-            if path.name.startswith("."):
+            if _OWN_PART.fullmatch(path.name):
                 with suppress(OSError):
-                    if path.suffix == ".part" and time.time() - path.stat().st_mtime > _OLD_SECONDS:
+                    if time.time() - path.stat().st_mtime > _OLD_SECONDS:
                         path.unlink()
-            elif path.suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES and not path.is_symlink() and str(path) not in there:
+            elif _OWN_NAME.fullmatch(path.name) and not path.is_symlink() and str(path) not in there:
                 self._remember(Upload(id=secrets.token_hex(8), name=shown(path.name), path=path))
 
     def _run(self) -> None:
@@ -198,13 +200,14 @@ class Uploads:
                 self._shelf.refresh()
                 upload.video = video_id(str(upload.path.resolve()))
             else:
-                upload.path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    upload.path.unlink()
             upload.progress, upload.state = 1.0, "done" if upload.error is None else "failed"
             self._on_end(upload.state)
 
     def _index(self, upload: Upload) -> str | None:
         """Index one file, as soon as no other command holds the library; what is wrong with it, or None."""
-        deadline = time.monotonic() + self._patience_seconds
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
                 return self._attempt(upload)
@@ -212,7 +215,7 @@ class Uploads:
                 upload.state = "waiting"
                 if time.monotonic() > deadline:
                     return "another command has been changing the library for long; send the file again later"
-                if self._stopped.wait(self._retry_seconds):
+                if self._stopped.wait(_RETRY_SECONDS):
                     raise _StoppedError from None
 
     def _attempt(self, upload: Upload) -> str | None:

@@ -26,7 +26,8 @@ class HealthConfig:
     bad_step: Literal["stop", "skip"] = "stop"
     """Stop the run at a bad step, or leave it out, weights and averages unchanged, and go on."""
     spike: float = 0.0
-    """A gradient norm above this many times the median of the last 50 is bad too; 0 minds no spikes."""
+    """A gradient norm above this many times the median of the last 50 is bad too, once there are 10; 0 minds no
+    spikes."""
     most_skipped: int = 20
     """So many bad steps one after the other stop the run all the same."""
 

@@ -39,6 +39,17 @@ class OptimizerConfig:
     head_rate_factor: float = 1.0
     """Multiplies the learning rate of answer and choice heads (10 in the published QA runs)."""
 
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "weight_decay", "epsilon", "warmup_start", "final_factor", "head_rate_factor"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more")
+        if not self.gradient_norm > 0:
+            raise ConfigError(f"gradient_norm is {self.gradient_norm}; give a number above 0 (inf: none is scaled)")
+        if not 0 <= self.warmup_share <= 1:
+            raise ConfigError(f"warmup_share is {self.warmup_share}; give a share from 0 to 1")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas are {self.betas[0]} and {self.betas[1]}; give 0 or more and less than 1 of each")
+
 
 def schedule_factor(step: int, num_steps: int, config: OptimizerConfig, *, steps_per_epoch: int = 1) -> float:
     """Learning rate at a step over its peak: a cosine from the first step on, times the warm-up ramp.

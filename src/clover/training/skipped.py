@@ -60,10 +60,22 @@ class SkippedSamples:
             WriteError: the list cannot be written.
         """
         found = {path: reason for each in self._processes.told(dict(new)) for path, reason in each.items()}
-        lines = [json.dumps(_row(path, reason, stage, step)) + "\n" for path, reason in found.items()]
         self.reasons.update(found)
-        if not self._processes.is_first:
-            return
+        if self._processes.is_first:
+            self._append(found, stage, step)
+
+    def add_last(self, found: Iterable[tuple[str, str]], *, stage: str, step: int | None) -> None:
+        """List what stops the run; the process that found it writes itself, for the others do not know of it yet.
+
+        Raises:
+            WriteError: the list cannot be written.
+        """
+        new = {path: reason for path, reason in found if path not in self.reasons}
+        self.reasons.update(new)
+        self._append(new, stage, step)
+
+    def _append(self, found: Mapping[str, str], stage: str, step: int | None) -> None:
+        lines = [json.dumps(_row(path, reason, stage, step)) + "\n" for path, reason in found.items()]
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("".join(lines))

@@ -171,7 +171,8 @@ def _read_rows(folder: Path, split: str, kind: str) -> Iterator[tuple[int, dict[
     layout = read_summary(folder).get("layout", CLOVER)
     if layout != CLOVER:
         raise DataError(
-            f"{folder} is a corpus in the format {layout!r}; read it as that benchmark, or write another folder"
+            f"{folder} is a corpus in the format {layout!r}, not in the generated corpus' own; give the files in it by "
+            "the options for that format, or write another folder"
         )
     if split not in SPLITS:
         raise DataError(f"there is no split named {split!r}; choose from {', '.join(SPLITS)}")

@@ -64,7 +64,6 @@ async function askForToken() {
   box.value = "";
   section.hidden = true;
   main.hidden = false;
-  byId("sign-out").hidden = false;
   byId("box").focus();
 }
 

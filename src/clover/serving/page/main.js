@@ -68,6 +68,7 @@ async function learn() {
   byId("facts").textContent = `${known.name} · ${count(known.num_videos, "video", "videos")} · ${count(known.num_moments, "moment", "moments")}`;
   byId("box").maxLength = known.max_query_characters || -1;
   document.querySelector("nav [data-view=ask]").hidden = !known.can_ask;
+  byId("sign-out").hidden = !known.needs_token;
   byId("choices-hint").textContent = `separated by commas; ${known.ask_needs_choices ? "at least two" : "may stay empty"}`;
   fillFilters(known);
   showFilters(state);
@@ -128,7 +129,8 @@ async function find(signal) {
   say(`${count(results.length, state.whole ? "video" : "moment", state.whole ? "videos" : "moments")}, best first`);
   const scale = scaleOf(results);
   const open = (found) => openTheatre(found, scale, { ask: library.can_ask ? ask : null });
-  byId("results").replaceChildren(showCards(results, (found, place) => resultCard(found, place, scale, { open })));
+  byId("results").replaceChildren(element("h2", { class: "unseen", text: "Results" }),
+    showCards(results, (found, place) => resultCard(found, place, scale, { open })));
 }
 
 /** Says that there is nothing, and what could be done about it. */
@@ -190,7 +192,7 @@ async function listAll(signal, name) {
     cards = showCards(videos, (video, place) => videoCard(video, place, { open, ask: library.can_ask ? ask : null }), cards);
     if (!total) nothing(name ? `No video is called “${name}”.` : "No videos.");
     else {
-      if (isFirst) byId("results").replaceChildren(cards, more);
+      if (isFirst) byId("results").replaceChildren(element("h2", { class: "unseen", text: "Videos" }), cards, more);
       say(`${count(cards.childElementCount, "video", "videos")}${cards.childElementCount < total ? ` of ${total.toLocaleString("en")}` : ""}`);
       more.hidden = cards.childElementCount >= total || !videos.length;
     }

@@ -13,7 +13,7 @@ let queue = Promise.resolve();
 /** One line of the list: the file's name, how far it is, what became of it. */
 class Line {
   constructor(name) {
-    this.said = element("span", { class: "said", role: "status", text: "waiting" });
+    this.said = element("span", { class: "said", text: "waiting" });
     this.bar = element("progress", { max: "1", value: "0", "aria-label": `Progress of ${name}` });
     this.tools = element("span", { class: "tools" });
     this.element = element("li", {}, element("b", { dir: "auto", text: name }), this.bar, this.said, this.tools);
@@ -28,6 +28,7 @@ class Line {
   finish(kind, text, ...tools) {
     this.element.className = kind;
     this.bar.hidden = true;
+    this.said.setAttribute("role", kind === "failed" ? "alert" : "status"); // the end alone is read out, not every step
     this.said.textContent = text;
     this.tools.replaceChildren(...tools, button("Dismiss", () => this.element.remove(), { class: "plain" }));
   }

@@ -6,14 +6,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from clover.serving.guard import cookie_of
+from clover.serving.guard import client_of, cookie_of
 from clover.serving.records import Done, ErrorReply, Health, Library, SessionRequest
 from clover.serving.service import service_of
 from clover.serving.sessions import COOKIE, SESSION_SECONDS
 
 router = APIRouter()
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorReply} for status in (400, 401, 403, 405, 411, 413, 415, 422, 503)
+    status: {"model": ErrorReply} for status in (400, 401, 403, 405, 411, 413, 415, 422, 429, 503)
 }
 """What any address may answer instead."""
 
@@ -30,18 +30,18 @@ async def metrics(request: Request) -> Response:
     return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@router.post("/api/session", responses={429: {"model": ErrorReply}, **REFUSALS})
+@router.post("/api/session", responses=REFUSALS)
 async def begin_session(request: Request, response: Response, body: SessionRequest) -> Done:
     """Begin a session of a browser: from then on its cookie stands for the token."""
-    client = request.client.host if request.client else ""
-    name = service_of(request).sessions.begin(body.token, client)
+    service = service_of(request)
+    name = service.sessions.begin(body.token, client_of(request.scope, request.headers, service.config))
     response.set_cookie(
         COOKIE,
         name,
         max_age=SESSION_SECONDS,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https" or service_of(request).config.public_origin.startswith("https"),
+        secure=request.url.scheme == "https" or service.config.public_origin.startswith("https"),
     )
     return Done()
 
@@ -68,6 +68,7 @@ async def library(request: Request) -> Library:
         tags=opened.tags,
         can_ask=True,
         ask_needs_choices=not service.clover.config.answers,
+        needs_token=service.sessions.is_needed,
         accepts_uploads=config.uploads is not None,
         max_upload_bytes=config.max_upload_bytes,
         max_query_characters=config.max_query_characters,

@@ -16,15 +16,13 @@ from clover.serving.playable import media_type
 from clover.serving.problems import ServingError, busy
 from clover.serving.ranges import file_response, is_known
 from clover.serving.records import (
-    Day,
     ErrorReply,
     Filters,
     Interval,
     Seconds,
-    Tag,
-    Text,
     VideoDetails,
     VideoPage,
+    VideosQuery,
 )
 from clover.serving.routes.about import REFUSALS
 from clover.serving.service import service_of
@@ -35,23 +33,10 @@ Id = Annotated[str, Path(min_length=20, max_length=20, pattern="^[0-9a-f]+$")]
 
 
 @router.get("")
-async def videos(
-    request: Request,
-    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    folder: Annotated[Text, Query(max_length=1000)] = "",
-    tag: Annotated[list[Tag] | None, Query(max_length=20)] = None,
-    since: Day = "",
-    until: Day = "",
-    min_seconds: Seconds | None = None,
-    max_seconds: Seconds | None = None,
-    name: Annotated[Text, Query(max_length=200)] = "",
-) -> VideoPage:
+async def videos(request: Request, query: Annotated[VideosQuery, Query()]) -> VideoPage:
     """The videos that a filter admits, in the order of folders and names."""
-    filters = Filters(
-        folder=folder, since=since, until=until, min_seconds=min_seconds, max_seconds=max_seconds, tags=tag or []
-    )
-    return await run_in_threadpool(_page, service_of(request).shelf.opened, filters, name, offset, limit)
+    opened = service_of(request).shelf.opened
+    return await run_in_threadpool(_page, opened, query.filters, query.name, query.offset, query.limit)
 
 
 @router.get("/{video}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import uvicorn
-from made_server import TOKEN, served
+from made_server import END_SECONDS, TOKEN, served
 
 from clover.cli import main
 from clover.serving import server
@@ -28,7 +28,7 @@ def run(*arguments):
 def told(address, request):
     """What a server says to bytes that no client library would send."""
     host, _, port = address.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=END_SECONDS) as connection:
         found = b""
         with suppress(ConnectionError):  # what is refused need not be read to its end
             connection.sendall(request)
@@ -42,10 +42,11 @@ def test_a_server_answers_and_ends_cleanly(place, tmp_path, number):
     with served(place / "library", "--uploads", "", TMPDIR=str(tmp_path), CLOVER_TOKEN=TOKEN) as (process, address):
         assert httpx2.get(f"{address}/api/library").status_code == 401
         known = {"Authorization": f"Bearer {TOKEN}"}
-        found = httpx2.post(f"{address}/api/search", json={"query": "ball"}, headers=known)
+        found = httpx2.post(f"{address}/api/search", json={"query": "ball"}, headers=known, timeout=END_SECONDS)
         assert {row["video"]["name"] for row in found.json()["results"]} == {"0.mp4", "1 é ü.mp4", "2.mp4"}
         video = found.json()["results"][0]["video"]["id"]
-        clip = httpx2.get(f"{address}/api/videos/{video}/clip?start_seconds=0&end_seconds=1", headers=known)
+        clip = f"{address}/api/videos/{video}/clip?start_seconds=0&end_seconds=1"
+        clip = httpx2.get(clip, headers=known, timeout=END_SECONDS)
         assert clip.content[4:8] == b"ftyp"
         assert list(tmp_path.iterdir())
         for path in (
@@ -65,10 +66,8 @@ def test_a_server_answers_and_ends_cleanly(place, tmp_path, number):
         ):
             assert b" 500 " not in told(address, junk)
         waiting = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
-        begin = time.monotonic()
         process.send_signal(number)
-        assert process.wait(20) == 0
-        assert time.monotonic() - begin < 15
+        assert process.wait(END_SECONDS) == 0  # though a client says nothing
         waiting.close()
         errors = process.stderr.read()
     assert errors == "clover: the server has ended\n"
@@ -113,7 +112,7 @@ def test_addresses_are_those_a_browser_takes(host):
 @pytest.fixture
 def patient(monkeypatch):
     """The port of a server that soon loses its patience, and sends much."""
-    monkeypatch.setattr(server, "_HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(server, "_HEADER_SECONDS", 1.0)
     monkeypatch.setattr(server, "_WRITE_SECONDS", 0.3)
     ended = []
 
@@ -137,25 +136,23 @@ def patient(monkeypatch):
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n"])
 def test_clients_that_do_not_finish_their_request_are_let_go(patient, begun):
-    with socket.create_connection(("127.0.0.1", patient[0]), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", patient[0]), timeout=END_SECONDS) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * bool(begun))
         if begun:
             assert connection.recv(2**16).startswith(b"HTTP/1.1 200")
         connection.sendall(begun)
-        begin = time.monotonic()
         with pytest.raises(ConnectionError):
             while connection.recv(2**16):
                 pass
             raise ConnectionResetError
-        assert time.monotonic() - begin < 4
 
 
 def test_clients_that_do_not_read_are_let_go(patient):
     port, ended = patient
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=END_SECONDS) as connection:
         connection.sendall(b"GET /2000 HTTP/1.1\r\nHost: a\r\n\r\n")
         begin = time.monotonic()
-        while not ended and time.monotonic() - begin < 10:
+        while not ended and time.monotonic() - begin < END_SECONDS:
             time.sleep(0.05)
     assert ended
     assert httpx2.get(f"http://127.0.0.1:{port}/1").content.endswith(b"end")
