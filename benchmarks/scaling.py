@@ -68,7 +68,7 @@ def run(corpus: Path, out: Path, num_processes: int, num_steps: int, parallel: s
             done = log.read_bytes().count(b"\n") if log.is_file() else 0
             moments += [(time.perf_counter(), loopback_bytes())] * max(0, done - len(moments))
     if process.returncode or len(moments) < num_steps:
-        raise SystemExit(f"{' '.join(words)} failed:\n{errors.read_text()[-2000:]}")
+        raise SystemExit(f"{' '.join(words)} failed:\n{errors.read_text()}")
     counted = moments[FIRST_COUNTED_STEP:num_steps]
     seconds = [after[0] - before[0] for before, after in itertools.pairwise(counted)]
     sent = (counted[-1][1] - counted[0][1]) / (len(counted) - 1)
