@@ -165,12 +165,17 @@ def test_asked_to_stop_it_saves_first_and_goes_on_to_the_same(tmp_path, number):
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has them ignored
+
     def ask(step):
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)  # to this very thread: two that another one takes late would be one
 
-    with pytest.raises(KeyboardInterrupt):
-        toy_run(tmp_path, [1.0] * 3, during=ask)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            toy_run(tmp_path, [1.0] * 3, during=ask)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert saved_states(tmp_path / "states") == []
 
 
