@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from clover.errors import ConfigError
+from clover.modeling.cross_layers import GatedLayer
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -40,7 +41,7 @@ class LoraConfig:
     """
 
     rank: int = 0
-    """Rank of the adapters; 0 uses none. With adapters, only they and the task's head learn."""
+    """Rank of the adapters; 0 uses none. With adapters, only they, gates beside them and the task's head learn."""
     alpha: float = 16.0
     """Adapters are scaled by this over the rank."""
     dropout: float = 0.0
@@ -98,6 +99,10 @@ def _add_adapters(network: nn.Module, parts: Sequence[Part], lora: LoraConfig, s
         head = getattr(network, name)
         if head is not None:
             head.requires_grad_(True)
+    if "fusion" in parts:  # behind a closed gate an adapter would never learn
+        for module in network.modules():
+            if isinstance(module, GatedLayer):
+                module.gates.requires_grad_(True)
 
 
 def _linear_layers(network: nn.Module, parts: Sequence[Part]) -> list[str]:
