@@ -25,7 +25,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "b l d"], seen: Float[Tensor, "b v d"]) -> Float[Tensor, "b l d"]:
         """Let every token look at everything that is seen."""
-        b, length, width = tokens.shape
+        b, length, _ = tokens.shape
         query = self.query(tokens).view(b, length, self.num_heads, -1).transpose(1, 2)
         projected = self.key_value(seen).view(b, seen.shape[1], 2, self.num_heads, -1)
         key, value = projected.permute(2, 0, 3, 1, 4)
