@@ -13,8 +13,6 @@ over the paper's.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -26,7 +24,7 @@ from clover.data.shapes.corpus import read_pairs, read_questions
 from clover.evaluation.metrics import ranks
 from clover.evaluation.predictions import predict_answers
 from clover.evaluation.retrieval import evaluate_retrieval, one_text_per_video
-from clover.evaluation.statistics import Difference, paired_difference
+from clover.evaluation.statistics import paired_difference
 from clover.evaluation.views import read_clip
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.finetuning import finetune_questions
@@ -40,6 +38,7 @@ from clover.recipes.finetune import shapes_questions
 from clover.recipes.pretrain import shapes
 from clover.search.rerank import RerankConfig, fused_similarity
 from common import arguments, device_name, finish
+from kept_runs import check_settings, is_begun, once, percent, save_arrays, told
 
 KINDS: tuple[FusionKind, ...] = get_args(FusionKind)
 PAPER = KINDS[0]
@@ -92,22 +91,6 @@ def main() -> None:
             once(out / f"{kind}-{seed}", lambda folder, k=kind, s=seed: train(folder, corpus, out, k, s, size))
     result = compared(out, corpus, len(seeds), size)
     finish(result | {"quick": options.quick}, options.save)
-
-
-def check_settings(out: Path, settings: dict[str, object]) -> None:
-    """Runs of other lengths, or on other videos, are no company."""
-    note = out / "settings.json"
-    out.mkdir(parents=True, exist_ok=True)
-    if note.exists() and json.loads(note.read_text()) != settings:
-        raise SystemExit(f"{out} holds runs of other settings ({note.read_text().strip()}); give another --out")
-    note.write_text(json.dumps(settings) + "\n")
-
-
-def once(folder: Path, make: Callable[[Path], None]) -> None:
-    """Do a piece of work unless it is done."""
-    if not (folder / "done").exists():
-        make(folder)
-        (folder / "done").touch()
 
 
 def experiment(corpus: Path, kind: FusionKind, size: Size, warm_folder: Path | None = None) -> PretrainingExperiment:
@@ -164,7 +147,7 @@ def warm(corpus: Path, folder: Path, size: Size) -> None:
 
 def pretrain(recipe: PretrainingExperiment, folder: Path) -> Clover:
     """A run from wherever it stopped."""
-    return Pretraining(recipe, folder, quiet=True).run(resume=any(folder.glob("*/states/step-*/state.json")))
+    return Pretraining(recipe, folder, quiet=True).run(resume=is_begun(folder))
 
 
 def train(folder: Path, corpus: Path, out: Path, kind: FusionKind, seed: int, size: Size) -> None:
@@ -182,15 +165,14 @@ def train(folder: Path, corpus: Path, out: Path, kind: FusionKind, seed: int, si
             seed=seed,
         ),
         folder / "questions",
-        resume=any((folder / "questions").glob("states/step-*/state.json")),
+        resume=is_begun(folder / "questions"),
         quiet=True,
     ).clover
     questions = read_questions(corpus, "test")
     known = list(dict.fromkeys(row.video for row in questions))[: size.num_videos]
     asked = predict_answers(tuned, [row for row in questions if row.video in set(known)], read_clip(tuned))
     groups = {"questions": np.array([str(row.video) for row in asked.rows])}
-    with (folder / "queries.npz").open("wb") as file:
-        np.savez(file, right=asked.is_right, **found, **groups)
+    save_arrays(folder / "queries.npz", right=asked.is_right, **found, **groups)
 
 
 def retrieval(clover: Clover, corpus: Path, size: Size) -> dict[str, np.ndarray]:
@@ -226,10 +208,10 @@ def compared(out: Path, corpus: Path, num_seeds: int, size: Size) -> dict[str, o
         kind: [dict(np.load(out / f"{kind}-{seed}" / "queries.npz")) for seed in range(num_seeds)] for kind in KINDS
     }
     values = {kind: {name: _values(runs, name) for name in FIGURES} for kind, runs in kept.items()}
-    means = {kind: {name: _percent(found) for name, found in each.items()} for kind, each in values.items()}
+    means = {kind: {name: percent(found) for name, found in each.items()} for kind, each in values.items()}
     differences = {
         kind: {
-            name: _told(paired_difference(values[kind][name], values[PAPER][name], kept[kind][0][group]))
+            name: told(paired_difference(values[kind][name], values[PAPER][name], kept[kind][0][group]))
             for name, (group, *_) in FIGURES.items()
         }
         for kind in KINDS[1:]
@@ -250,7 +232,7 @@ def compared(out: Path, corpus: Path, num_seeds: int, size: Size) -> dict[str, o
                 "flops_of_a_step": pretraining_flops(kind),
                 "question_steps": num_question_steps(kind, size),
                 "means": means[kind],
-                "by_seed": {name: [_percent(row) for row in values[kind][name]] for name in FIGURES},
+                "by_seed": {name: [percent(row) for row in values[kind][name]] for name in FIGURES},
             }
             for kind in KINDS
         },
@@ -262,23 +244,6 @@ def _values(runs: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
     """Right or wrong, ``[seeds queries]``."""
     _, array, limit = FIGURES[name]
     return np.stack([run[array] if limit is None else run[array] <= limit for run in runs]).astype(np.float64)
-
-
-def _percent(values: np.ndarray) -> float:
-    return round(100 * float(values.mean()), 2)
-
-
-def _told(difference: Difference) -> dict[str, object]:
-    """In percentage points; an interval of one seed has no ends."""
-    told: dict[str, object] = {"verdict": difference.verdict}
-    for name, value in asdict(difference).items():
-        if name == "num_queries":
-            told[name] = value
-        elif isinstance(value, tuple):
-            told[name] = [round(100 * end, 2) if math.isfinite(end) else None for end in value]
-        else:
-            told[name] = round(100 * value, 2)
-    return told
 
 
 if __name__ == "__main__":
