@@ -68,9 +68,9 @@ class CrossAttentionLayer(CrossLayer):
 class GatedLayer(CrossLayer):
     """The same three parts, normalised beforehand, each added through a gate ``tanh(g)`` with ``g`` 0 at the start.
 
-    So a fresh layer gives back the text as it is. The gates are those of Flamingo's cross-attention (Alayrac et al.
-    2022, arXiv 2204.14198, section 3.1.2). There, the layers of the language model come in between; here the text
-    encoder comes before, so the layer has a self-attention of its own, gated too.
+    So a fresh layer gives back the text as it is. The gates are those of Flamingo's GATED XATTN-DENSE layers (Alayrac
+    et al. 2022, arXiv 2204.14198). There, layers of the language model come in between; here the text encoder comes
+    before, so the layer has a self-attention of its own, gated too.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
