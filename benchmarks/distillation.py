@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/distillation.py --demo demo [--seeds N] [--steps S] [--out DIR] [--save]
 
 The teacher is the demo's pre-trained model. `alone` is the student pre-trained by the recipe without warm start,
-`taught` what `clover distill` does: the teacher's terms in place of alignment and ranking. `both` has the teacher's
-terms on top of the paper's objective. All see the same batches in the same order and begin with the same weights. A
-step with a teacher takes longer: `seconds_of_a_step`. Every run is done once: the same command goes on where it
-stopped. `ratio` is R@10 of `taught` over that of `alone`.
+`taught` what `clover distill` does: the teacher's terms in place of the objective. `with_words` adds masked words,
+`both` all of the paper's objective. All see the same batches in the same order and begin with the same weights. A step
+with a teacher takes longer: `seconds_of_a_step`. Every run is done once: the same command goes on where it stopped.
+`ratio` is R@10 of `taught` over that of `alone`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,14 @@ from clover.recipes.distill import shapes_student
 from common import arguments, device_name, finish
 from kept_runs import check_settings, is_begun, once, percent, save_arrays, told
 
-WAYS = ("alone", "taught", "both")
+OBJECTIVES = {
+    "alone": PretrainingObjectiveConfig(),
+    "taught": None,
+    "with_words": PretrainingObjectiveConfig(alignment="none", ranking_weight=0.0),
+    "both": PretrainingObjectiveConfig(),
+}
+"""Beside the teacher's terms, which `alone` has none of; None is the recipe's."""
+WAYS = tuple(OBJECTIVES)
 LIMITS = (1, 5, 10)
 
 
@@ -71,8 +78,7 @@ def train(way: str, teacher: Path, corpus: Path, folder: Path, steps: int, seed:
         seed=seed,
     )
     resume = is_begun(folder)
-    if way != "taught":
-        recipe = replace(recipe, objective=PretrainingObjectiveConfig())
+    recipe = replace(recipe, objective=OBJECTIVES[way] or recipe.objective)
     if way == "alone":
         return Pretraining(without_teacher(recipe), folder, quiet=True).run(resume=resume)
     return Distillation(teacher, recipe, folder, quiet=True).run(resume=resume)
