@@ -1,0 +1,70 @@
+"""clover export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from clover.commands.options import parse
+from clover.data.shapes.corpus import read_pairs
+from clover.errors import ConfigError
+from clover.evaluation.retrieval import one_text_per_video
+from clover.export.folder import export_onnx, export_torch
+from clover.pipeline import Clover
+from clover.training.logbook import progress
+from clover.types import Pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Give a checkpoint to other programs."""
+
+    checkpoint: tyro.conf.Positional[str]
+    """Checkpoint folder."""
+    out: tyro.conf.Positional[str]
+    """What to write."""
+    to: Literal["onnx", "torch"]
+    """For whom: onnx (ONNX Runtime), torch (torch.export programs)."""
+    int8: bool = False
+    """With --to onnx: write the graphs with weights of 8 bits too, and measure what that costs."""
+    corpus: str = ""
+    """With --to onnx or torch: corpus whose test videos the graphs are checked on, and 8 bits measured."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+
+def _pairs(options: ExportOptions) -> list[Pair]:
+    return one_text_per_video(read_pairs(Path(options.corpus), "test")) if options.corpus else []
+
+
+def _to_onnx(clover: Clover, options: ExportOptions) -> list[str]:
+    with progress("measuring 8 bits", quiet=not options.int8) as report:
+        return export_onnx(clover, Path(options.out), int8=options.int8, pairs=_pairs(options), progress=report)
+
+
+def _to_torch(clover: Clover, options: ExportOptions) -> list[str]:
+    return export_torch(clover, Path(options.out), pairs=_pairs(options))
+
+
+_TARGETS: dict[str, Callable[[Clover, ExportOptions], list[str]]] = {"onnx": _to_onnx, "torch": _to_torch}
+"""Each writes ``options.out`` and gives lines that say what was written."""
+
+_OWN_OPTIONS = {"int8": ("onnx",), "corpus": ("onnx", "torch")}
+"""Options that mean something for some targets only."""
+
+
+def export(arguments: Sequence[str]) -> None:
+    """Run `clover export CHECKPOINT --to TARGET OUT`."""
+    options = parse(ExportOptions, arguments, command="export")
+    for name, targets in _OWN_OPTIONS.items():
+        if getattr(options, name) and options.to not in targets:
+            raise ConfigError(f"--{name} is for --to {' and '.join(targets)}, not for {options.to}; leave it out")
+    if Path(options.out).exists() and not options.overwrite:
+        raise ConfigError(f"{options.out} is there already; give another place, or --overwrite")
+    clover = Clover.from_pretrained(options.checkpoint)
+    told = _TARGETS[options.to](clover, options)
+    print("\n".join([*told, f"exported: {options.out}"]))
