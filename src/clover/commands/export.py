@@ -14,6 +14,7 @@ from clover.data.shapes.corpus import read_pairs
 from clover.errors import ConfigError
 from clover.evaluation.retrieval import one_text_per_video
 from clover.export.folder import export_onnx, export_torch
+from clover.export.hub_folder import export_hub
 from clover.pipeline import Clover
 from clover.training.logbook import progress
 from clover.types import Pair
@@ -27,12 +28,15 @@ class ExportOptions:
     """Checkpoint folder."""
     out: tyro.conf.Positional[str]
     """What to write."""
-    to: Literal["onnx", "torch"]
-    """For whom: onnx (ONNX Runtime), torch (torch.export programs)."""
+    to: Literal["onnx", "torch", "hub"]
+    """For whom: onnx (ONNX Runtime), torch (torch.export programs), hub (a folder for the Hugging Face Hub)."""
     int8: bool = False
     """With --to onnx: write the graphs with weights of 8 bits too, and measure what that costs."""
     corpus: str = ""
-    """With --to onnx or torch: corpus whose test videos the graphs are checked on, and 8 bits measured."""
+    """Corpus whose test videos the graphs are checked on, and 8 bits measured; with --to hub, what is measured for the
+    card."""
+    license: str = ""
+    """With --to hub: licence of the weights, as the Hub abbreviates it (apache-2.0); empty: unknown."""
     overwrite: bool = False
     """Replace what is there."""
 
@@ -50,10 +54,20 @@ def _to_torch(clover: Clover, options: ExportOptions) -> list[str]:
     return export_torch(clover, Path(options.out), pairs=_pairs(options))
 
 
-_TARGETS: dict[str, Callable[[Clover, ExportOptions], list[str]]] = {"onnx": _to_onnx, "torch": _to_torch}
+def _to_hub(clover: Clover, options: ExportOptions) -> list[str]:
+    with progress("measuring", quiet=not options.corpus) as report:
+        corpus = Path(options.corpus) if options.corpus else None
+        return export_hub(clover, Path(options.out), corpus=corpus, license_name=options.license, progress=report)
+
+
+_TARGETS: dict[str, Callable[[Clover, ExportOptions], list[str]]] = {
+    "onnx": _to_onnx,
+    "torch": _to_torch,
+    "hub": _to_hub,
+}
 """Each writes ``options.out`` and gives lines that say what was written."""
 
-_OWN_OPTIONS = {"int8": ("onnx",), "corpus": ("onnx", "torch")}
+_OWN_OPTIONS = {"int8": ("onnx",), "corpus": ("onnx", "torch", "hub"), "license": ("hub",)}
 """Options that mean something for some targets only."""
 
 
