@@ -226,6 +226,13 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str
     Raises:
         CheckpointError: a name too many or too few, or another shape.
     """
+    missing = check_fit(module, state, source=source, may_lack=may_lack)
+    module.load_state_dict(dict(state), strict=False)
+    return missing
+
+
+def check_fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str, may_lack: str = "") -> list[str]:
+    """Whether `load_strictly` would load; its arguments, what it gives and what it raises. Nothing is loaded."""
     own = module.state_dict()
     extra = sorted(set(state) - set(own))
     missing = sorted(set(own) - set(state))
@@ -240,7 +247,6 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str
         total = len(extra) + len(wanted) + len(shapes)
         more = f" and {total - len(problems)} more" if total > len(problems) else ""
         raise CheckpointError(f"{source} does not fit this model: {'; '.join(problems)}{more}")
-    module.load_state_dict(dict(state), strict=False)
     return missing
 
 
