@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clover.errors import CheckpointError
+from clover.errors import CheckpointError, ConfigError
 from clover.modeling.positions import resized_bias
 from clover.modeling.video_swin import VideoEncoder, VideoEncoderConfig
 from clover.modeling.weights import check_fit, from_official
@@ -171,8 +171,8 @@ def import_video(
     """Take over a Swin encoder of videos, or one of images, which is inflated as Video Swin does.
 
     Inflated: the patch convolution is repeated over the frames of a patch and divided by their number, the position
-    bias is repeated over all distances in time. A film that stands still then gives, in each of its frames, exactly
-    the tokens of the image.
+    bias is repeated over all distances in time. A film that stands still then gives, at each of its times, exactly the
+    tokens of the image (as long as it is no longer than a window, or fills its windows).
 
     Args:
         state: Weights by their publisher's names.
@@ -309,15 +309,18 @@ def _geometry(state: Mapping[str, Tensor], window: Size, is_image: bool, source:
     if not is_whole or hidden is None or any(table is None or table.ndim != 2 for table in tables):
         raise CheckpointError(f"{source} is incomplete: a stage lacks a block, or a block its position bias")
     frames, height, width = patches.shape[2:]
-    return VideoEncoderConfig(
-        patch_size=(frames, height, width),
-        width=len(patches),
-        depths=tuple(len(stages[stage]) for stage in range(len(stages))),
-        num_heads=tuple(table.shape[1] for table in tables if table is not None),
-        window=window,
-        feed_forward_ratio=len(hidden) / len(patches),
-        clipped_window_bias="exact" if is_image else "published",
-    )
+    try:
+        return VideoEncoderConfig(
+            patch_size=(frames, height, width),
+            width=len(patches),
+            depths=tuple(len(stages[stage]) for stage in range(len(stages))),
+            num_heads=tuple(table.shape[1] for table in tables if table is not None),
+            window=window,
+            feed_forward_ratio=len(hidden) / len(patches),
+            clipped_window_bias="exact" if is_image else "published",
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{source} is of no Swin: {error}") from None
 
 
 def _under_our_names(state: Mapping[str, Tensor], dialect: Dialect, source: str) -> dict[str, Tensor]:
