@@ -16,26 +16,6 @@ from clover.modeling.heads import MaskedWordHead
 from clover.modeling.text_encoder import TextEncoder
 from clover.modeling.weights import load_strictly
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{number}" for number in range(35))]
-SIZES = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 6, "intermediate_size": 40}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A random BERT with its pre-training heads, loud enough that an epsilon or a transposed matrix shows."""
-    from transformers import BertConfig, BertForPreTraining
-
-    torch.manual_seed(0)
-    config = BertConfig(vocab_size=len(WORDS), max_position_embeddings=20, layer_norm_eps=1e-3, **SIZES)
-    model = BertForPreTraining(config).eval()
-    with torch.no_grad():
-        for value in model.parameters():
-            value.add_(torch.randn_like(value) * 0.2)
-    folder = tmp_path_factory.mktemp("bert")
-    model.save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    return model, folder
-
 
 def parts_of(found):
     """Our text encoder and, where there is one, masked-word head."""
@@ -69,8 +49,8 @@ def check(model, found):
 
 
 @torch.no_grad()
-def test_random_bert_from_safetensors_gives_what_it_gives_there(made):
-    model, folder = made
+def test_random_bert_from_safetensors_gives_what_it_gives_there(bert):
+    model, folder = bert
     assert "cls.predictions.decoder.weight" not in load_file(folder / "model.safetensors")  # it is tied
     found = import_bert(folder)
     layers = found.config.transformer
@@ -83,8 +63,8 @@ def test_random_bert_from_safetensors_gives_what_it_gives_there(made):
 
 @pytest.mark.parametrize("has_prefix", [True, False])
 @torch.no_grad()
-def test_the_first_releases_names_and_bin_files(made, tmp_path, has_prefix):
-    model, folder = made
+def test_the_first_releases_names_and_bin_files(bert, tmp_path, has_prefix):
+    model, folder = bert
     state = load_file(folder / "model.safetensors")
     renamed = {
         name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
@@ -142,14 +122,14 @@ def with_config(folder, place, **changes):
         ({"layer_norm_eps": "small"}, "must be numbers"),
     ],
 )
-def test_a_config_of_something_else_is_refused(made, tmp_path, changes, message):
+def test_a_config_of_something_else_is_refused(bert, tmp_path, changes, message):
     with pytest.raises(CheckpointError, match=message):
-        import_bert(with_config(made[1], tmp_path / "x", **changes))
+        import_bert(with_config(bert[1], tmp_path / "x", **changes))
 
 
-def test_what_is_missing_is_named(made, tmp_path):
-    place = with_config(made[1], tmp_path / "x")
-    (place / "vocab.txt").write_text("\n".join(WORDS[:-1]))
+def test_what_is_missing_is_named(bert, tmp_path):
+    place = with_config(bert[1], tmp_path / "x")
+    (place / "vocab.txt").write_text("\n".join((place / "vocab.txt").read_text().split("\n")[:-1]))
     with pytest.raises(CheckpointError, match="tokenizer has 39 word pieces, the text encoder 40"):
         import_encoders("", str(place), options=VideoOptions())
     (place / "config.json").write_text("{")
@@ -168,8 +148,8 @@ def test_what_is_missing_is_named(made, tmp_path):
         ("bert.embeddings.LayerNorm.weight", r"missing norm\.weight"),
     ],
 )
-def test_a_weight_taken_away_is_named(made, tmp_path, name, message):
-    place = with_config(made[1], tmp_path / "x")
+def test_a_weight_taken_away_is_named(bert, tmp_path, name, message):
+    place = with_config(bert[1], tmp_path / "x")
     state = load_file(place / "model.safetensors")
     del state[name]
     (place / "model.safetensors").unlink()
@@ -178,15 +158,15 @@ def test_a_weight_taken_away_is_named(made, tmp_path, name, message):
         import_bert(place)
 
 
-def test_text_positions_are_cut_or_drawn_out_on_request(made):
-    whole = Tokenizer.load(made[1])
+def test_text_positions_are_cut_or_drawn_out_on_request(bert):
+    whole = Tokenizer.load(bert[1])
     name = "text_encoder.position_embedding.weight"
-    full = import_bert(made[1]).state[name]
-    short, told = import_encoders("", str(made[1]), options=VideoOptions(), text_positions=12)
+    full = import_bert(bert[1]).state[name]
+    short, told = import_encoders("", str(bert[1]), options=VideoOptions(), text_positions=12)
     assert torch.equal(short.state[name], full[:12])
     assert short.config.text.max_length == 12
     assert short.tokenizer.fingerprint == whole.fingerprint
     assert "text positions cut: 20 to 12" in told[-1]
-    long, told = import_encoders("", str(made[1]), options=VideoOptions(), text_positions=40)
+    long, told = import_encoders("", str(bert[1]), options=VideoOptions(), text_positions=40)
     assert long.state[name].shape == (40, 24)
     assert "drawn out linearly" in told[-1]
