@@ -71,6 +71,7 @@ def test_the_first_releases_names_and_bin_files(bert, tmp_path, has_prefix):
         for name, value in state.items()
     }
     renamed["bert.embeddings.position_ids"] = torch.arange(20)[None]
+    renamed["cls.predictions.decoder.weight"] = renamed["bert.embeddings.word_embeddings.weight"]  # one storage
     if not has_prefix:
         renamed = {name.removeprefix("bert."): value for name, value in renamed.items()}
     torch.save(renamed, tmp_path / "pytorch_model.bin")
@@ -78,6 +79,7 @@ def test_the_first_releases_names_and_bin_files(bert, tmp_path, has_prefix):
         shutil.copy(folder / name, tmp_path / name)
     check(model, import_bert(tmp_path))
     check(model, import_bert(tmp_path / "pytorch_model.bin"))
+    import_encoders("", str(tmp_path), options=VideoOptions())[0].save(tmp_path / "init")  # tied matrices part
 
 
 @torch.no_grad()

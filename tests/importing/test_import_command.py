@@ -55,18 +55,20 @@ def started(corpus, init, **changes):
     return replace(experiment, **changes)
 
 
-def test_what_was_taken_and_what_not_is_said(init, capsys):
-    output = capsys.readouterr().out
-    assert "video encoder: torchvision swin3d, 0.0 M weights, width 8, depths 2-1, window 2x4x4, patch 2x4x4" in output
-    assert "channels: red first" in output
-    assert "not used: " in output
-    assert "text encoder: BERT" in output
-    assert f"--init {init}; all other weights begin fresh" in output
-    assert sorted(path.name for path in init.iterdir()) == [
-        "encoders.json",
-        "encoders.safetensors",
-        "tokenizer.json",
-    ]
+def test_what_was_taken_and_what_not_is_said(video, bert, tmp_path, capsys):
+    init = tmp_path / "init"
+    torch.save({"model": torch.load(video, weights_only=True)}, tmp_path / "wrapped.pth")
+    assert run("import", "--video", tmp_path / "wrapped.pth", "--text", bert[1], "--out", init) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "video encoder: torchvision swin3d, 0.0 M weights, width 8, depths 2-1, window 2x4x4, patch 2x4x4; "
+        "channels: red first"
+    )
+    assert lines[1].startswith("  not used: ")
+    assert lines[2].startswith("text encoder: BERT, 0.0 M weights, width 24, 3 layers, 6 heads, 40 word pieces")
+    assert "begins with the text encoder's first layers; all other weights begin fresh" in lines[-2]
+    assert lines[-1] == f"encoders: {init} (clover pretrain RECIPE --init {init})"
+    assert sorted(path.name for path in init.iterdir()) == ["encoders.json", "encoders.safetensors", "tokenizer.json"]
     found = Encoders.load(init)
     assert [source.dialect for source in found.config.sources] == ["torchvision swin3d", "BERT"]
     assert found.fingerprint == Encoders.load(init).fingerprint

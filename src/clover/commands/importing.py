@@ -72,7 +72,11 @@ def import_weights(arguments: Sequence[str]) -> None:
     )
     encoders, told = import_encoders(options.video, options.text, options=video, text_positions=options.text_positions)
     encoders.save(out)
-    print("\n".join([*told, f"encoders: {out} (clover pretrain RECIPE --init {out}; all other weights begin fresh)"]))
+    if options.text:
+        told.append("a run's fusion encoder begins with the text encoder's first layers; all other weights begin fresh")
+    else:
+        told.append("all other weights of a run begin fresh")
+    print("\n".join([*told, f"encoders: {out} (clover pretrain RECIPE --init {out})"]))
 
 
 def _check(options: ImportOptions) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -197,18 +197,18 @@ def import_video(
         told.append(f"inflated from images: patches of {patch_frames} frames, windows of {wanted[0]} temporal cells")
         own_window = (wanted[0], *own_window[1:])
     config = _geometry(renamed, own_window, is_image, source)
-    if window is not None and window != own_window:
-        renamed = {
-            name: resized_bias(value, own_window, window) if name.endswith("bias_table") else value
-            for name, value in renamed.items()
-        }
-        config = _geometry(renamed, window, is_image, source)
-        told.append(f"position biases resized from a window of {_by(own_window)} to {_by(window)}")
     ours = _under_our_names(renamed, dialect, source)
     with torch.device("meta"):
         encoder = VideoEncoder(config)
     bare = {name.removeprefix("video_encoder."): value for name, value in ours.items()}
     check_fit(encoder, bare, source=f"{source} ({dialect.name})", may_lack="mask_token")
+    if window is not None and window != own_window:
+        ours = {
+            name: resized_bias(value, own_window, window) if name.endswith("position_bias") else value
+            for name, value in ours.items()
+        }
+        config = replace(config, window=window)
+        told.append(f"position biases resized from a window of {_by(own_window)} to {_by(window)}")
     return VideoImport(dialect=dialect.name, state=ours, config=config, told=tuple(told))
 
 
@@ -244,8 +244,8 @@ def _renamed(
             if re.fullmatch(_CONSTANTS, new):
                 unused.setdefault("constants that are computed here", []).append(name)
     for new, parts in thirds.items():
-        if len(parts) < 3:
-            raise CheckpointError(f"{source}: {new} lacks one of query, key and value")
+        if len(parts) < 3 or len({part.shape for part in parts.values()}) > 1:
+            raise CheckpointError(f"{source}: query, key and value of {new} are not all there, or differ in shape")
         renamed[new] = torch.cat([parts[part] for part in ("query", "key", "value")])
     return renamed, unused
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isqrt
 from typing import Literal
 
@@ -18,6 +18,7 @@ from clover.modeling.layers import TransformerConfig
 from clover.modeling.model import CloverModel, HeadConfig, ModelConfig
 from clover.modeling.pixels import PixelConfig
 from clover.modeling.text_encoder import TextEncoderConfig
+from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weights import from_official, to_official
 from clover.modeling.windows import relative_position_index
 
@@ -89,23 +90,31 @@ def import_official(state: Mapping[str, Tensor], *, source: str, num_heads: int 
         raise CheckpointError(f"{source}: {error}") from None
     ours = translation.state
     try:
-        text, fusion = _text(ours, num_heads), _fusion(ours, num_heads)
-        config = ModelConfig(
-            video=video.config,
-            text=text,
-            fusion=fusion,
-            pixels=PixelConfig(channel_order="bgr"),
-            heads=_heads(ours, task),
-        )
-    except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError(f"{source} is incomplete: {error} is missing or of another shape") from None
+        config = _geometry(ours, video.config, task, num_heads)
+    except KeyError as error:
+        raise CheckpointError(f"{source} is incomplete: {error} is missing") from None
+    except (IndexError, ValueError, TypeError):
+        raise CheckpointError(f"{source} holds a weight of another shape than official Clover's") from None
     except ConfigError as error:
         raise CheckpointError(f"{source}: {error}; give the right --num-heads, or download it again") from None
-    width = config.text.transformer.width
+    return OfficialImport(task=task, state=ours, config=config, may_lack=_FRESH[task], unused=translation.unused)
+
+
+def _geometry(ours: Mapping[str, Tensor], video: VideoEncoderConfig, task: Task, num_heads: int) -> ModelConfig:
+    text = _text(ours, num_heads)
+    width = text.transformer.width
+    # a checkpoint without projections gets fresh ones, as wide as the authors'
     projection = ours.get("video_projection.expand.weight", torch.empty(2 * width, 0))
     embedding = ours.get("text_projection.contract.weight", torch.empty(width, 0))
-    config = replace(config, projection_width=len(projection), embedding_width=len(embedding))
-    return OfficialImport(task=task, state=ours, config=config, may_lack=_FRESH[task], unused=translation.unused)
+    return ModelConfig(
+        video=video,
+        text=text,
+        fusion=_fusion(ours, num_heads),
+        embedding_width=len(embedding),
+        projection_width=len(projection),
+        pixels=PixelConfig(channel_order="bgr"),
+        heads=_heads(ours, task),
+    )
 
 
 def _below(state: Mapping[str, Tensor], prefix: str, *, keep: bool = False) -> dict[str, Tensor]:

@@ -142,6 +142,7 @@ def _unwrapped(loaded: Mapping[Any, Any], path: Path) -> Mapping[Any, Any]:
 
 def _checked(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     checked: dict[str, Tensor] = {}
+    storages: set[int] = set()
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             what = f"a {type(value).__name__} under {name!r}"
@@ -154,5 +155,8 @@ def _checked(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
             value = value.detach().float()
             if not bool(value.isfinite().all()):
                 raise CheckpointError(f"{path}: {name} holds numbers that are none (NaN or infinity); it is damaged")
-        checked[name] = value
+        storage = value.untyped_storage().data_ptr()
+        # tied matrices lie in one place, which safetensors refuses to write
+        checked[name] = value.clone() if storage in storages else value
+        storages.add(storage)
     return checked
