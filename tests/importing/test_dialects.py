@@ -11,7 +11,7 @@ from plain_swin import features, index_table, made_state
 from clover.errors import CheckpointError
 from clover.modeling.dialects import import_video
 from clover.modeling.initialise import initialise
-from clover.modeling.video_swin import VideoEncoder
+from clover.modeling.video_swin import VideoEncoder, VideoEncoderConfig
 from clover.modeling.weight_files import read_weights
 from clover.modeling.weights import load_strictly, to_official
 
@@ -182,6 +182,24 @@ def test_all_image_dialects_give_the_same_encoder(rename, dialect, hub):
     assert reference.config.window == (8, 4, 4)
     assert found.state.keys() == reference.state.keys()
     assert all(torch.equal(value, reference.state[name]) for name, value in found.state.items())
+
+
+@pytest.mark.parametrize(
+    ("width", "depths", "heads", "window"),
+    [
+        (96, (2, 2, 6, 2), (3, 6, 12, 24), (8, 7, 7)),
+        (96, (2, 2, 18, 2), (3, 6, 12, 24), (8, 7, 7)),
+        (128, (2, 2, 18, 2), (4, 8, 16, 32), (16, 7, 7)),
+        (192, (2, 2, 18, 2), (6, 12, 24, 48), (8, 12, 12)),
+    ],
+    ids=["tiny", "small", "base for Something-Something", "large"],
+)
+def test_published_sizes_are_read_off_the_shapes_alone(width, depths, heads, window):
+    config = VideoEncoderConfig(width=width, depths=depths, num_heads=heads, window=window)
+    with torch.device("meta"):
+        state = VideoEncoder(config).state_dict()
+    published = to_official({f"video_encoder.{name}": value for name, value in state.items() if name != "mask_token"})
+    assert import_video(published, source="swin.pth").config == config
 
 
 def test_another_window_resizes_the_biases_and_says_so():

@@ -1,5 +1,6 @@
 """`clover import` as a user calls it, and runs that start from what it leaves."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -98,6 +99,21 @@ def test_a_run_takes_the_encoders_their_sizes_and_their_words(init, corpus, tmp_
     assert again.tokenizer.fingerprint == found.tokenizer.fingerprint
     resumed = Pretraining(experiment, tmp_path / "run", quiet=True).run(resume=True)
     assert resumed.fingerprint == clover.fingerprint
+
+
+def test_the_recipe_of_base_size_runs_from_small_imported_encoders(bert, corpus, tmp_path):
+    state = made_state(width=8, depths=(1, 1), heads=(1, 2), window=(2, 7, 7), patch=(2, 16, 16))
+    torch.save(state, tmp_path / "swin.pth")
+    assert run("import", "--video", tmp_path / "swin.pth", "--text", bert[1], "--out", tmp_path / "init") == 0
+    arguments = ["--data.corpus", corpus, "--init", tmp_path / "init", "--out", tmp_path / "run"]
+    training = ["--training.num-steps", 1, "--batch-size", 4, "--inputs.max-text-length", 16]
+    assert run("pretrain", "base-size", *arguments, *training, "--compute.precision", "float32") == 0
+    model = Clover.from_pretrained(tmp_path / "run" / "checkpoint").config.model
+    assert (model.fusion.num_spatial_positions, model.fusion.num_temporal_positions) == (49, 4)
+    assert (model.video.width, model.text.transformer.width, model.embedding_width) == (8, 24, 768)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["experiment"]["model"]["video"]["width"] == 8
+    assert record["init_weights"].keys() == {"video_encoder", "text_encoder", "fusion", "masked_words"}
 
 
 def test_a_run_may_start_from_one_encoder_alone(video, bert, corpus, tmp_path, capsys):

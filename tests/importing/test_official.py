@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clover.cli import main
@@ -204,6 +204,7 @@ def test_an_export_is_refused_where_it_would_lose_or_lie(tmp_path, capsys):
     assert "left out, because that class has none: backbone, mlm_head, mlm_ssl_T_head, mlm_ssl_V_head" in output
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_any_key_taken_away_or_of_another_shape_is_one_line(data):
     official = STATES[data.draw(st.sampled_from(sorted(STATES)))]
