@@ -144,8 +144,10 @@ def wherever(deciding: dict[str, Any]) -> dict[str, Any]:
 
     So that a run goes on in another working directory, or on a machine that keeps the same data elsewhere.
     """
-    data = {name: value for name, value in deciding["data"].items() if name not in _PLACES}
-    return {name: value for name, value in deciding.items() if name != "init"} | {"data": data}
+    kept = {name: value for name, value in deciding.items() if name not in ("init", "annotations", "videos")}
+    if "data" in kept:
+        kept["data"] = {name: value for name, value in kept["data"].items() if name not in _PLACES}
+    return kept
 
 
 def _whole_batches(plain: Any) -> Any:
