@@ -55,6 +55,7 @@ REFUSED = {
     "numbers.pth": (lambda p: torch.save({"state_dict": {"a": 3}}, p), "a int under 'a' where tensors"),
     "nothing.pth": (lambda p: torch.save({"state_dict": {}}, p), "an empty dictionary"),
     "nan.pth": (lambda p: torch.save({"a": torch.tensor([1.0, float("nan")])}, p), "a holds numbers that are none"),
+    "hollow.pth": (lambda p: torch.save({"a": torch.zeros(0, 3)}, p), r"a is \[0, 3\], without a single number"),
     "sparse.pth": (lambda p: torch.save({"a": torch.eye(3).to_sparse()}, p), "sparse"),
     "complex.pth": (lambda p: torch.save({"a": torch.zeros(2, dtype=torch.complex64)}, p), "complex64"),
 }

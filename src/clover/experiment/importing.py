@@ -14,10 +14,10 @@ from clover.errors import CheckpointError
 from clover.experiment.imported import Encoders, EncodersConfig, Source, check_words
 from clover.files import checksum
 from clover.modeling.bert import TextImport, import_bert
-from clover.modeling.dialects import VideoImport, import_video
 from clover.modeling.official import is_official, video_part
 from clover.modeling.pixels import PixelConfig
 from clover.modeling.positions import resized_words
+from clover.modeling.swin_import import VideoImport, import_video
 from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weight_files import WeightFile, read_weights
 from clover.modeling.windows import Size

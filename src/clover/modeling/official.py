@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from clover.errors import CheckpointError, ConfigError
-from clover.modeling.dialects import import_video
 from clover.modeling.fusion import FusionConfig
 from clover.modeling.layers import TransformerConfig
 from clover.modeling.model import CloverModel, HeadConfig, ModelConfig
 from clover.modeling.pixels import PixelConfig
+from clover.modeling.swin_import import import_video
 from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weights import from_official, to_official

@@ -151,6 +151,8 @@ def _checked(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"{path}: {name} is a sparse tensor; weights are dense ones")
         if value.is_complex() or value.is_quantized:
             raise CheckpointError(f"{path}: {name} is of type {value.dtype}; weights are floating-point numbers")
+        if not value.numel():
+            raise CheckpointError(f"{path}: {name} is {list(value.shape)}, without a single number; it is damaged")
         if value.is_floating_point():
             value = value.detach().float()
             if not bool(value.isfinite().all()):
