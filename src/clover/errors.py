@@ -46,4 +46,4 @@ class ConfigError(CloverError):
 
 
 class ExportError(CloverError):
-    """An exported model that does not compute what the checkpoint does, or a library for exporting that is not there."""
+    """An exported model that does not compute what the checkpoint does, or a missing library for exporting."""

@@ -223,9 +223,7 @@ class Clover:
             card = self.source / _CARD if self.source is not None else None
             text = card.read_text("utf-8") if card and card.is_file() else self.card(name=name.rpartition("/")[2])
             (folder / _CARD).write_text(text, encoding="utf-8")
-            return upload(
-                folder, name, private=private, commit_message=commit_message, revision=revision, token=token
-            )
+            return upload(folder, name, private=private, commit_message=commit_message, revision=revision, token=token)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""A checkpoint as MTEB takes models, for its benchmarks of video and text (`mteb.evaluate(VideoTextEncoder(...), tasks)`).
+"""A checkpoint as MTEB takes models, for its benchmarks of video and text: `mteb.evaluate(VideoTextEncoder(...), tasks)`.
 
 Videos are read as in all evaluations of Clover: undecoded files of a task go through `Clover.clip`, not through the
 library's decoder, which takes other frames and need not be installed.
@@ -64,6 +64,7 @@ class VideoTextEncoder:
         """
         try:
             from mteb.models import ModelMeta
+            from mteb.models.model_meta import ScoringFunction
         except ImportError as error:
             raise DataError(f"{error.name} is not installed; pip install 'clover-vl[mteb]'") from error
         config, network = self.clover.config, self.clover.network
@@ -84,7 +85,7 @@ class VideoTextEncoder:
             public_training_data=None,
             framework=["PyTorch"],
             reference=_PAPER,
-            similarity_fn_name="cosine",
+            similarity_fn_name=ScoringFunction.COSINE,
             use_instructions=False,
             training_datasets=self._training_datasets,
             modalities=["text", "video"],
@@ -102,7 +103,7 @@ class VideoTextEncoder:
         prompt_type: Any = None,
         **_: Any,
     ) -> Float[np.ndarray, "rows d"]:
-        """Normalised embeddings of the rows of a loader: of their video, of their text, or the mean where they have both.
+        """Normalised embeddings of rows: of their video, of their text, or the mean where they have both.
 
         Args:
             inputs: Batches with the columns ``video`` and ``text``, or one of them.
@@ -168,6 +169,4 @@ def _undecoded(loader: Any) -> Any:
     from torch.utils.data import DataLoader
 
     files = loader.dataset.cast_column("video", Video(decode=False))
-    return DataLoader(
-        files, batch_size=loader.batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers
-    )
+    return DataLoader(files, batch_size=loader.batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers)

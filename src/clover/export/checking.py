@@ -75,7 +75,8 @@ def made_clips(clover: Clover, count: int) -> list[np.ndarray]:
     side = max(1, size // 4)
     made = []
     for _ in range(count):
-        shade = np.linspace(*generator.uniform(0, 160, 2), size)[:, None] + np.zeros((size, size))
+        top, bottom = generator.uniform(0, 160, 2)
+        shade = np.linspace(top, bottom, size)[:, None] + np.zeros((size, size))
         clip = np.repeat(shade[None, :, :, None], num_frames, axis=0).repeat(3, axis=3).astype(np.uint8)
         start, end = generator.integers(0, size - side + 1, (2, 2))
         color = generator.integers(0, 256, 3)
@@ -118,8 +119,8 @@ def check(clover: Clover, graphs: Sequence[Graph], run: Run, clips: Sequence[np.
                 if not difference <= TOLERANCE:
                     size = ", ".join(f"{one.name} {list(given[one.name].shape)}" for one in graph.inputs)
                     raise ExportError(
-                        f"the exported {graph.name} graph is wrong by {difference:.1e} in {name} (at most {TOLERANCE:.0e} "
-                        f"is allowed) for {size}; nothing was written"
+                        f"the exported {graph.name} graph is wrong by {difference:.1e} in {name} for {size}; at most "
+                        f"{TOLERANCE:.0e} is put up with, nothing was written"
                     )
                 worst[name] = max(worst.get(name, 0.0), difference)
     return worst

@@ -94,7 +94,7 @@ class Fusion(nn.Module):
     def forward(
         self, video_tokens: Tensor, text_tokens: Tensor, is_token: Tensor, is_blank: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Fused embeddings ``[b d]`` for the video and for the text, then ``[b answers]``, ``[b]`` where there are heads."""
+        """Two fused embeddings ``[b d]``, for video and text; then ``[b answers]`` and ``[b]`` where there are heads."""
         network = self.network
         pools_video = network.config.fused_pairing != "paper"
         fused = network.fuse(video_tokens, text_tokens, is_token, gives_video=pools_video)
@@ -117,8 +117,9 @@ def graphs_of(clover: Clover) -> tuple[Graph, Graph, Graph]:
         ConfigError: the video encoder is of a kind that cannot be written as a graph.
     """
     network = clover.network.requires_grad_(False).eval()
-    if not isinstance(network.video_encoder, VideoEncoder):
-        kind = type(network.video_encoder).__name__
+    encoder: nn.Module = network.video_encoder
+    if not isinstance(encoder, VideoEncoder):
+        kind = type(encoder).__name__
         raise ConfigError(f"the video encoder is a {kind}; only Clover's own Video Swin can be exported as a graph")
     return _video(clover), _text(clover), _fusion(clover)
 

@@ -59,7 +59,7 @@ def export_hub(
 
 
 def records_of(clover: Clover) -> Records:
-    """The records beside a checkpoint; zero-shot results, whose texts and frames are the benchmark's, are its own too."""
+    """The records beside a checkpoint; zero-shot results, with a benchmark's own frames and lengths, are its too."""
 
     def is_own(result: Mapping[str, Any]) -> bool:
         row = BENCHMARKS.get(str(result.get("benchmark")))

@@ -51,7 +51,7 @@ def write_onnx(graph: Graph, path: Path) -> None:
             )
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ExportError(f"the {graph.name} graph cannot be written as ONNX with torch {torch.__version__}: {reason}")
+        raise ExportError(f"torch {torch.__version__} cannot write the {graph.name} graph as ONNX: {reason}") from error
     assert made is not None
     model = made.model_proto
     del model.graph.value_info[:]  # some are of before the optimiser's transpositions, and the quantiser believes them

@@ -68,7 +68,7 @@ class QuantisationCost:
                 f"R@{one.depth}: {one.before:.1f} % before, {one.after:.1f} % after "
                 f"({one.after - one.before:+.1f}; 95 % interval {low:+.1f} to {high:+.1f}, paired by query)"
             )
-        return found if self.recalls else [*found, "what it costs in retrieval was not measured: name --corpus for that"]
+        return found if self.recalls else [*found, "its cost in retrieval was not measured; --corpus does so"]
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -112,7 +112,13 @@ def quantise(source: Path, target: Path) -> None:
 
 
 def measure(
-    clover: Clover, before: Run, after: Run, *, sizes: tuple[int, int], clips: Sequence[np.ndarray], texts: Sequence[str]
+    clover: Clover,
+    before: Run,
+    after: Run,
+    *,
+    sizes: tuple[int, int],
+    clips: Sequence[np.ndarray],
+    texts: Sequence[str],
 ) -> QuantisationCost:
     """What became of the embeddings of clips and texts that nobody has paired."""
     seen = [_embed_clips(run, clips) for run in (before, after)]

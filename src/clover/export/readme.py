@@ -67,29 +67,33 @@ def run(name, **inputs):
 
 '''
 
-_END = '''
+_END = """
 texts = ["a red ball moves left", "a green star spins"]
 token_ids, is_token = read_texts(texts)
 video = run("video", clip=read_clip("clip.mp4"))
 text = run("text", token_ids=token_ids, is_token=is_token)
 print(text["text_embedding"] @ video["video_embedding"][0])  # cosine similarity of each text and the video
-'''
+"""
 
-_FUSE = '''
+_FUSE = """
 video_tokens = np.repeat(video["video_tokens"], len(texts), axis=0)  # a video and a text for every pair
 fused = run("fusion", video_tokens=video_tokens, text_tokens=text["text_tokens"], is_token=is_token)
 print((fused["fused_for_text"] * text["text_embedding"]).sum(axis=1))  # the same by the fusion encoder
-'''
+"""
 
-_ANSWER = '''print([config["answers"][place] for place in fused["answer_scores"].argmax(axis=1)])  # texts taken as questions
-'''
+_ANSWER = """print([config["answers"][place] for place in fused["answer_scores"].argmax(axis=1)])  # texts taken as questions
+"""
 
 
 def onnx_readme(
     clover: Clover, graphs: Sequence[Graph], worst: Mapping[str, float], checked_on: str, int8: Sequence[str]
 ) -> str:
     """README.md of a folder of ONNX files."""
-    files = ["# Clover as ONNX", "", "`video.onnx`, `text.onnx` and `fusion.onnx` run in ONNX Runtime without Clover or PyTorch."]
+    files = [
+        "# Clover as ONNX",
+        "",
+        "`video.onnx`, `text.onnx` and `fusion.onnx` run in ONNX Runtime without Clover or PyTorch.",
+    ]
     if int8:
         files.append("`video.int8.onnx`, `text.int8.onnx` and `fusion.int8.onnx` are the same with weights of 8 bits.")
     lines = [*files, "", *_tables(graphs), *_exactness(worst, checked_on)]
@@ -103,9 +107,11 @@ def torch_readme(clover: Clover, graphs: Sequence[Graph], worst: Mapping[str, fl
     files = [
         "# Clover as programs of torch.export",
         "",
-        "`video.pt2`, `text.pt2` and `fusion.pt2` run in PyTorch without Clover. Load such files only from people you trust.",
+        "`video.pt2`, `text.pt2` and `fusion.pt2` run in PyTorch without Clover. Load such files only from people you",
+        "trust.",
     ]
-    return "\n".join([*files, "", *_tables(graphs), *_exactness(worst, checked_on), "", *_example(clover, "torch", _TORCH_USE)])
+    example = _example(clover, "torch", _TORCH_USE)
+    return "\n".join([*files, "", *_tables(graphs), *_exactness(worst, checked_on), "", *example])
 
 
 def _tables(graphs: Sequence[Graph]) -> list[str]:
@@ -122,14 +128,17 @@ def _tables(graphs: Sequence[Graph]) -> list[str]:
         *lines,
         "",
         "Sizes with a name are free from call to call; the fusion takes as many temporal cells as the checkpoint has",
-        "learned positions for, and height and width of the frames are fixed for the same reason. `config.json` says how",
-        "frames and words are prepared. Texts are padded at the end, and `is_token` is false there.",
+        "learned positions for, and height and width of the frames are fixed for the same reason. `config.json` says",
+        "how frames and words are prepared. Texts are padded at the end, and `is_token` is false there.",
     ]
 
 
 def _exactness(worst: Mapping[str, float], checked_on: str) -> list[str]:
     found = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
-    return ["", f"Checked against the checkpoint on {checked_on}; largest differences (at most {TOLERANCE:.0e}): {found}."]
+    return [
+        "",
+        f"Checked against the checkpoint on {checked_on}; largest differences (at most {TOLERANCE:.0e}): {found}.",
+    ]
 
 
 def _example(clover: Clover, package: str, use: str) -> list[str]:
@@ -145,8 +154,17 @@ def _example(clover: Clover, package: str, use: str) -> list[str]:
     code = read + use + _END
     if not heads.answers_at_mask:  # there a text needs a [MASK]
         code += _FUSE + (_ANSWER if heads.num_answers else "")
-    lines = ["## Example", "", "Needs a video `clip.mp4` beside this file.", "", "```python", *code.strip().splitlines(), "```", ""]
+    lines = [
+        "## Example",
+        "",
+        "Needs a video `clip.mp4` beside this file.",
+        "",
+        "```python",
+        *code.strip().splitlines(),
+        "```",
+        "",
+    ]
     exact = clover.config.inputs.num_views == clover.config.inputs.burst_length == 1
     if not exact:
-        lines.append("The example takes single frames; `config.json` says which frames in a row this checkpoint was tested with.\n")
+        lines.append("The example takes single frames; `config.json` says which frames in a row were taken in tests.\n")
     return lines

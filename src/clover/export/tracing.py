@@ -27,7 +27,11 @@ def traced(graph: Graph) -> ExportedProgram:
     examples = tuple(one.example for one in graph.inputs)
     with quietly(), _one_is_no_special_size():
         return torch.export.export(
-            graph.module, examples, dynamic_shapes=shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
+            graph.module,
+            examples,
+            dynamic_shapes=shapes,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
         )
 
 
@@ -35,7 +39,8 @@ def _one_is_no_special_size() -> Any:
     """Without it a symbol means 2 and more: PyTorch takes a size of 1 for one that is stretched to the others'."""
     from torch.fx.experimental import _config
 
-    return _config.patch(backed_size_oblivious=True)
+    config: Any = _config  # its methods are put on at run time
+    return config.patch(backed_size_oblivious=True)
 
 
 @contextmanager

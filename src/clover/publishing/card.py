@@ -41,7 +41,13 @@ _SETTINGS = {
 
 
 def model_card(
-    config: Mapping[str, Any], records: Records, *, name: str, fingerprint: str, num_weights: int, license_name: str = ""
+    config: Mapping[str, Any],
+    records: Records,
+    *,
+    name: str,
+    fingerprint: str,
+    num_weights: int,
+    license_name: str = "",
 ) -> str:
     """Write the card.
 
@@ -120,13 +126,17 @@ def _about(config: Mapping[str, Any], fingerprint: str, num_weights: int) -> str
         "architecture": "Clover (arXiv 2207.07885): video encoder, text encoder and fusion encoder, in one space of "
         f"{model['embedding_width']} numbers",
         "weights": f"{num_weights:,}",
-        "sees": f"{inputs.get('num_frames', 8) * inputs.get('num_views', 1)} frames of {frames['size']} x {frames['size']} pixels",
+        "sees": f"{_num_frames(inputs)} frames of {frames['size']} x {frames['size']} pixels",
         "reads": f"{inputs['max_text_length']} word pieces of {model['text']['vocabulary_size']:,}",
         "answers open questions": f"from {heads['num_answers']:,} answers" if heads["num_answers"] else "no",
         "answers multiple choice": "yes" if heads["has_choices"] else "no",
         "fingerprint": f"`{fingerprint}`",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items()), ""])
+
+
+def _num_frames(inputs: Mapping[str, Any]) -> int:
+    return int(inputs["num_frames"]) * int(inputs["num_views"])
 
 
 def _use(config: Mapping[str, Any]) -> str:
@@ -154,7 +164,9 @@ def _sources(records: Records) -> list[tuple[str, str]]:
 def _training(records: Records) -> str:
     lines = ["## Training", ""]
     if not records.run:
-        return "\n".join([*lines, "No record of the run lies beside the checkpoint: data, recipe and steps are unknown.", ""])
+        return "\n".join(
+            [*lines, "No record of the run lies beside the checkpoint: data, recipe and steps are unknown.", ""]
+        )
     run = records.run
     state = "" if run.get("is_finished", True) else " (not finished when this was written)"
     lines.append(f"- kind: {run.get('title') or UNKNOWN}{state}")
@@ -206,8 +218,8 @@ def _data(records: Records) -> list[str]:
         media = part.get("media") or {}
         if "count" in media:
             lines.append(
-                f"- fingerprint{name}: {media['count']:,} media; digest of their names `{media.get('names', UNKNOWN)}`, "
-                f"of their sizes `{media.get('sizes', UNKNOWN)}`"
+                f"- fingerprint{name}: {media['count']:,} media; digest of their names "
+                f"`{media.get('names', UNKNOWN)}`, of their sizes `{media.get('sizes', UNKNOWN)}`"
             )
         lines += [f"  - `{file}`: SHA-256 `{digest}`" for file, digest in (part.get("files") or {}).items()]
     lines.append("- licences of the data: not recorded; they are those of whoever published them")
@@ -253,10 +265,10 @@ def _limits(config: Mapping[str, Any], records: Records, license_name: str) -> s
     lines = [
         "## Limits",
         "",
-        f"- It sees {inputs.get('num_frames', 8)} frames of a video, and hears nothing; texts are cut after "
+        f"- It sees {_num_frames(inputs)} frames of a video, and hears nothing; texts are cut after "
         f"{inputs['max_text_length']} word pieces.",
         *([f"- Not measured: {', '.join(missing)}."] if missing else []),
-        "- Not measured: bias, safety, other languages than those of the training captions, videos unlike the training's.",
+        "- Not measured: bias, safety, languages other than the training captions', videos unlike the training's.",
     ]
     if any(name == "clover-shapes" for name, _ in _sources(records)):
         lines.append("- It was trained on drawn shapes: of recorded films it knows nothing.")

@@ -89,7 +89,9 @@ def upload(
         )
     except Exception as error:
         reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
-        raise CheckpointError(f"{name} could not be sent to the Hub ({reason}); log in with a token that may write") from error
+        raise CheckpointError(
+            f"{name} could not be sent to the Hub ({reason}); log in with a token that may write"
+        ) from error
     return str(getattr(made, "commit_url", made))
 
 
