@@ -1,4 +1,4 @@
-"""A checkpoint as MTEB takes models, for its benchmarks of video and text: `mteb.evaluate(VideoTextEncoder(...), tasks)`.
+"""A checkpoint as MTEB takes models, for its tasks of video and text: `mteb.evaluate(VideoTextEncoder(...), tasks)`.
 
 Videos are read as in all evaluations of Clover: undecoded files of a task go through `Clover.clip`, not through the
 library's decoder, which takes other frames and need not be installed.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clover.errors import ConfigError
 from clover.export.video_graph import VideoGraph
 from clover.modeling.model import CloverModel, unit
+from clover.modeling.text_encoder import TextEncoder
 from clover.modeling.video_swin import VideoEncoder
 from clover.pipeline import Clover
 
@@ -94,7 +95,7 @@ class Fusion(nn.Module):
     def forward(
         self, video_tokens: Tensor, text_tokens: Tensor, is_token: Tensor, is_blank: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Two fused embeddings ``[b d]``, for video and text; then ``[b answers]`` and ``[b]`` where there are heads."""
+        """Two fused embeddings ``[b d]``, for video and text; then scores ``[b answers]``, ``[b]`` of the heads."""
         network = self.network
         pools_video = network.config.fused_pairing != "paper"
         fused = network.fuse(video_tokens, text_tokens, is_token, gives_video=pools_video)
@@ -114,13 +115,19 @@ def graphs_of(clover: Clover) -> tuple[Graph, Graph, Graph]:
     """The video tower, the text tower and the fusion of a model; its weights are shared, and are frozen.
 
     Raises:
-        ConfigError: the video encoder is of a kind that cannot be written as a graph.
+        ConfigError: an encoder is of a kind that cannot be written as a graph.
     """
     network = clover.network.requires_grad_(False).eval()
-    encoder: nn.Module = network.video_encoder
-    if not isinstance(encoder, VideoEncoder):
-        kind = type(encoder).__name__
-        raise ConfigError(f"the video encoder is a {kind}; only Clover's own Video Swin can be exported as a graph")
+    encoders: tuple[tuple[nn.Module, type[nn.Module], str], ...] = (
+        (network.video_encoder, VideoEncoder, "video encoder"),
+        (network.text_encoder, TextEncoder, "text encoder"),
+    )
+    for encoder, own, name in encoders:
+        if not isinstance(encoder, own):
+            raise ConfigError(
+                f"the {name} is a {type(encoder).__name__}, and only Clover's own can be exported as graphs; "
+                "--to hub takes any"
+            )
     return _video(clover), _text(clover), _fusion(clover)
 
 

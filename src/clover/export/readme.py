@@ -81,7 +81,8 @@ fused = run("fusion", video_tokens=video_tokens, text_tokens=text["text_tokens"]
 print((fused["fused_for_text"] * text["text_embedding"]).sum(axis=1))  # the same by the fusion encoder
 """
 
-_ANSWER = """print([config["answers"][place] for place in fused["answer_scores"].argmax(axis=1)])  # texts taken as questions
+_ANSWER = """best = fused["answer_scores"].argmax(axis=1)  # where the texts are questions
+print([config["answers"][place] for place in best])
 """
 
 

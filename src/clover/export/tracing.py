@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import jaxtyping
 import torch
 from torch.export import Dim, ExportedProgram
 
@@ -25,7 +27,7 @@ def traced(graph: Graph) -> ExportedProgram:
 
     shapes = tuple(tuple(dimension(extent) for extent in one.shape) for one in graph.inputs)
     examples = tuple(one.example for one in graph.inputs)
-    with quietly(), _one_is_no_special_size():
+    with quietly(), _one_is_no_special_size(), _shapes_unchecked():
         return torch.export.export(
             graph.module,
             examples,
@@ -44,10 +46,19 @@ def _one_is_no_special_size() -> Any:
 
 
 @contextmanager
+def _shapes_unchecked() -> Iterator[None]:
+    """Checks of annotations, where a program has switched them on, do not know that a symbol is a number."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@contextmanager
 def quietly() -> Iterator[None]:
     """The tracers tell their own makers about what is to be renamed; a user can do nothing about it."""
-    import logging
-
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
