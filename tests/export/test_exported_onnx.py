@@ -20,6 +20,8 @@ from clover.export.graphs import graphs_of
 from clover.export.onnx_files import OnnxModel
 from clover.pipeline import Clover
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(clover, tmp_path_factory):
