@@ -12,7 +12,6 @@ import tyro
 from clover.commands.options import parse
 from clover.errors import ConfigError
 from clover.experiment.official import save_official
-from clover.modeling.official import Task
 from clover.pipeline import Clover
 
 
@@ -26,7 +25,7 @@ class ExportOptions:
     """What to write."""
     to: Literal["official"]
     """For whom: official, the authors' code (a .pth file)."""
-    task: Literal["auto"] | Task = "auto"
+    task: Literal["auto", "pre-training", "retrieval", "multiple-choice", "open-answers", "fill-in-the-blank"] = "auto"
     """With --to official: the class that it is for; auto takes that of the checkpoint's head, else pre-training."""
     overwrite: bool = False
     """Replace what is there."""
