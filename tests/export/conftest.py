@@ -8,7 +8,7 @@ from clover.data.video_writer import write_video
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from made_checkpoint import made_checkpoint  # noqa: E402
+from made_checkpoint import made_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,15 @@ import subprocess
 import sys
 
 import pytest
+from made_checkpoint import made_checkpoint
 
 from clover.export.folder import export_torch
 
 pytestmark = pytest.mark.slow
 
 
-def test_programs_run_without_this_package(clover, video, tmp_path):
+def test_programs_run_without_this_package(video, tmp_path):
+    clover = made_checkpoint(depth=1)
     place = tmp_path / "torch"
     told = export_torch(clover, place)
     assert "largest difference from the checkpoint" in told[0]

@@ -26,15 +26,15 @@ KEY_MAPS = json.loads((Path(__file__).parents[1] / "golden" / "key_maps.json").r
 CLASSES = {
     "CloverPretrain": ("pre-training", HeadConfig()),
     "CloverFinetune_retrieval": ("retrieval", HeadConfig()),
-    "CloverFinetune_MCQA": ("multiple choice", HeadConfig(has_choices=True)),
-    "CloverFinetune_OEQA_1500": ("open answers", HeadConfig(num_answers=1500)),
-    "CloverFinetune_FiB_908": ("fill in the blank", HeadConfig(num_answers=908, answers_at_mask=True)),
+    "CloverFinetune_MCQA": ("multiple-choice", HeadConfig(has_choices=True)),
+    "CloverFinetune_OEQA_1500": ("open-answers", HeadConfig(num_answers=1500)),
+    "CloverFinetune_FiB_908": ("fill-in-the-blank", HeadConfig(num_answers=908, answers_at_mask=True)),
 }
 HEADS = {
     "pre-training": (HeadConfig(), ()),
-    "multiple choice": (HeadConfig(has_choices=True), ()),
-    "open answers": (HeadConfig(num_answers=3), ("red", "blue", "two words")),
-    "fill in the blank": (HeadConfig(num_answers=2, answers_at_mask=True), ("red", "blue")),
+    "multiple-choice": (HeadConfig(has_choices=True), ()),
+    "open-answers": (HeadConfig(num_answers=3), ("red", "blue", "two words")),
+    "fill-in-the-blank": (HeadConfig(num_answers=2, answers_at_mask=True), ("red", "blue")),
 }
 
 
@@ -42,7 +42,7 @@ HEADS = {
 def test_every_key_and_shape_of_the_authors_classes_at_full_size(name):
     task, heads = CLASSES[name]
     config = replace(base(), heads=heads)
-    config = replace(config, fusion=replace(config.fusion, has_own_cls=task == "fill in the blank"))
+    config = replace(config, fusion=replace(config.fusion, has_own_cls=task == "fill-in-the-blank"))
     with torch.device("meta"):
         network = CloverModel(config)
     made = export_official(network, task)
@@ -58,7 +58,7 @@ def made_checkpoint(folder, task, **changes):
     tokenizer.save(folder / "words")
     heads, answers = HEADS[task]
     model = replace(tiny(vocabulary_size=tokenizer.vocabulary_size), heads=heads, **changes)
-    if task == "fill in the blank":
+    if task == "fill-in-the-blank":
         model = replace(model, fusion=replace(model.fusion, has_own_cls=True))
     frames = TransformConfig(size=32, training_fit="square", test_fit="square", training_short_side=None)
     config = CloverConfig(model=model, inputs=InputConfig(frames=frames, max_text_length=16), answers=answers)
@@ -100,7 +100,7 @@ def test_what_goes_out_comes_back_as_it_was(task, tmp_path, capsys):
 
 
 def test_without_our_record_the_shapes_and_the_users_words_decide(tmp_path, capsys):
-    clover = made_checkpoint(tmp_path, "open answers")
+    clover = made_checkpoint(tmp_path, "open-answers")
     assert run("export", tmp_path / "checkpoint", "--to", "official", tmp_path / "official.pth") == 0
     content = torch.load(tmp_path / "official.pth", weights_only=True)
     torch.save({"state_dict": content["state_dict"]}, tmp_path / "bare.pth")
@@ -195,9 +195,9 @@ def test_an_export_is_refused_where_it_would_lose_or_lie(tmp_path, capsys):
     assert "is there already; give another place, or --overwrite" in capsys.readouterr().err
     assert place.read_text() == "mine"
     assert (
-        run("export", tmp_path / "checkpoint", "--to", "official", place, "--overwrite", "--task", "open answers") == 2
+        run("export", tmp_path / "checkpoint", "--to", "official", place, "--overwrite", "--task", "open-answers") == 2
     )
-    assert "has no head for open answers; it can be exported as pre-training" in capsys.readouterr().err
+    assert "has no head for open-answers; it can be exported as pre-training" in capsys.readouterr().err
     assert place.read_text() == "mine"
     assert run("export", tmp_path / "checkpoint", "--to", "official", place, "--overwrite", "--task", "retrieval") == 0
     output = capsys.readouterr().out

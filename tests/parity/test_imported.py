@@ -17,9 +17,9 @@ VIDEO = [path for path in golden.folder().glob("swin_*.safetensors") if "tables"
 TASKS = {
     "pretrain": "pre-training",
     "finetune_retrieval": "retrieval",
-    "finetune_mcqa": "multiple choice",
-    "finetune_oeqa": "open answers",
-    "finetune_fib": "fill in the blank",
+    "finetune_mcqa": "multiple-choice",
+    "finetune_oeqa": "open-answers",
+    "finetune_fib": "fill-in-the-blank",
 }
 
 

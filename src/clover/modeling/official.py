@@ -22,24 +22,24 @@ from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weights import from_official, to_official
 from clover.modeling.windows import relative_position_index
 
-Task = Literal["pre-training", "retrieval", "multiple choice", "open answers", "fill in the blank"]
+Task = Literal["pre-training", "retrieval", "multiple-choice", "open-answers", "fill-in-the-blank"]
 """What a class of the authors' is for."""
 
 _BODY = ("backbone.", "text_backbone.", "multimodal_backbone.")
 _TASKS: dict[Task, tuple[str, ...]] = {
     "pre-training": (*_BODY, "ssl_head.", "mlm_ssl_V_head.", "mlm_ssl_T_head.", "mlm_head."),
     "retrieval": (*_BODY, "ssl_head."),
-    "multiple choice": (*_BODY, "qa_head."),
-    "open answers": (*_BODY, "qa_head."),
-    "fill in the blank": (*_BODY, "qa_head.", "itm_head."),
+    "multiple-choice": (*_BODY, "qa_head."),
+    "open-answers": (*_BODY, "qa_head."),
+    "fill-in-the-blank": (*_BODY, "qa_head.", "itm_head."),
 }
 """The modules of each class."""
 _FRESH: dict[Task, str] = {
     "pre-training": "",
     "retrieval": r"fused_.*|masked_word_head\..*|video_encoder\.mask_token",
-    "multiple choice": r".*_projection\..*|masked_word_head\..*|video_encoder\.mask_token",
-    "open answers": r".*_projection\..*|masked_word_head\..*|video_encoder\.mask_token",
-    "fill in the blank": r".*_projection\..*|masked_word_head\..*|video_encoder\.mask_token",
+    "multiple-choice": r".*_projection\..*|masked_word_head\..*|video_encoder\.mask_token",
+    "open-answers": r".*_projection\..*|masked_word_head\..*|video_encoder\.mask_token",
+    "fill-in-the-blank": r".*_projection\..*|masked_word_head\..*|video_encoder\.mask_token",
 }
 """Names of ours that a checkpoint of each class has no weights for."""
 _WORDS = "text_backbone.bert.embeddings."
@@ -131,10 +131,10 @@ def video_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _task(state: Mapping[str, Tensor]) -> Task:
     if any(name.startswith("qa_head.mc_vqa_classifier.") for name in state):
-        return "multiple choice"
+        return "multiple-choice"
     if any(name.startswith("qa_head.") for name in state):
         reads_blank = any(name.startswith(("itm_head.", "multimodal_backbone.all_cls_token")) for name in state)
-        return "fill in the blank" if reads_blank else "open answers"
+        return "fill-in-the-blank" if reads_blank else "open-answers"
     return "pre-training" if any(name.startswith("mlm_head.") for name in state) else "retrieval"
 
 
@@ -170,11 +170,11 @@ def _fusion(ours: Mapping[str, Tensor], num_heads: int) -> FusionConfig:
 
 
 def _heads(ours: Mapping[str, Tensor], task: Task) -> HeadConfig:
-    has_answers = task in ("open answers", "fill in the blank")
+    has_answers = task in ("open-answers", "fill-in-the-blank")
     return HeadConfig(
         num_answers=len(ours["answer_head.scores.weight"]) if has_answers else 0,
-        answers_at_mask=task == "fill in the blank",
-        has_choices=task == "multiple choice",
+        answers_at_mask=task == "fill-in-the-blank",
+        has_choices=task == "multiple-choice",
     )
 
 
@@ -190,9 +190,9 @@ def input_size(config: ModelConfig) -> tuple[int, int] | None:
 def task_of(config: ModelConfig) -> Task:
     """The authors' class that a network of ours goes back to; of one with no task's head, that of pre-training."""
     if config.heads.has_choices:
-        return "multiple choice"
+        return "multiple-choice"
     if config.heads.num_answers:
-        return "fill in the blank" if config.heads.answers_at_mask else "open answers"
+        return "fill-in-the-blank" if config.heads.answers_at_mask else "open-answers"
     return "pre-training"
 
 
@@ -247,7 +247,7 @@ def _filling(network: CloverModel, kept: Mapping[str, Tensor], task: Task) -> di
     generator = torch.Generator().manual_seed(0)
     fresh = torch.empty(width, width).normal_(std=0.02, generator=generator)
     filled[f"{pooler}.weight"], filled[f"{pooler}.bias"] = (fresh, unread), (torch.zeros(width), unread)
-    if task == "fill in the blank":
+    if task == "fill-in-the-blank":
         for layer, rows in (("1", width), ("3", 2)):
             fresh = nn.init.xavier_uniform_(torch.empty(rows, width), generator=generator)
             filled[f"itm_head.itm_projector.{layer}.weight"] = (fresh, "fresh; no released task uses it")
