@@ -7,12 +7,15 @@ import pytest
 from huggingface_hub import ModelCard
 
 from clover.cli import main
+from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
+from clover.evaluation.benchmarks import BENCHMARKS
 from clover.modeling.initialise import new_model
 from clover.modeling.model import HeadConfig
 from clover.modeling.sizes import tiny
 from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.recipes.benchmarks import zero_shot_inputs
 
 RUN = {
     "format": "clover-run-1",
@@ -126,6 +129,30 @@ def test_without_records_everything_is_unknown(tmp_path):
     assert "model-index" not in text
     assert (exported_weights := Clover.from_pretrained(tmp_path / "clover-tiny")).fingerprint
     assert exported_weights.fingerprint == Clover.from_pretrained(checkpoint).fingerprint
+
+
+def test_zero_shot_results_are_of_the_weights_although_frames_are_the_benchmarks(tmp_path):
+    checkpoint = made(tmp_path)
+    row = BENCHMARKS["msrvtt-mc"]
+    clover = Clover.from_pretrained(checkpoint)
+    inputs = zero_shot_inputs(row, clover)
+    assert inputs != clover.config.inputs
+    result = {"benchmark": row.name, "is_zero_shot": True, "fingerprint": clover.with_inputs(inputs).fingerprint}
+    made(tmp_path, result=result | {"num_gallery": 5})
+    text = (exported(checkpoint) / "README.md").read_text()
+    assert "| msrvtt-mc (zero-shot) | test | accuracy | 36.1 %" in text
+    assert 'datasets: ["msrvtt-mc"]' in text
+
+
+def test_a_corpus_is_measured_for_the_card(tmp_path):
+    checkpoint, corpus = made(tmp_path, run=None), tmp_path / "corpus"
+    write_corpus(corpus, ShapesConfig(num_videos=20, size=64), num_processes=1)
+    text = (exported(checkpoint, "--corpus", str(corpus)) / "README.md").read_text()
+    for row in ("recall at 1", "recall at 5", "recall at 10", "median rank", "accuracy"):
+        assert f"| clover-shapes | test | {row} |" in text
+    assert "the same model with the video blanked" in text
+    assert "ties count against the model" in text
+    assert "- Not measured: multiple-choice questions about videos." in text
 
 
 def test_what_is_there_is_replaced_only_when_asked(tmp_path, capsys):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clover.errors import ExportError
 from clover.export.graphs import Graph
+from clover.modeling.model import unit
 from clover.pipeline import Clover
 
 TOLERANCE = 1e-4
@@ -135,8 +136,6 @@ def _difference(own: np.ndarray, found: np.ndarray) -> float:
 
 def _own_outputs(clover: Clover, case: Case) -> dict[str, Tensor]:
     """What the network itself gives, by the names of the graphs' outputs; no fusion where the video is too long."""
-    from clover.modeling.model import unit
-
     network, config = clover.network, clover.config.model
     video = clover.video_tokens(list(case.clips))
     token_ids, is_token = torch.from_numpy(case.token_ids), torch.from_numpy(case.is_token)
