@@ -10,9 +10,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from clover.modeling.model import CloverModel
+from clover.modeling.model import CloverModel, ModelConfig
 from clover.modeling.weights import load_strictly
-from clover.pipeline import Clover
+from clover.pipeline import Clover, InputConfig
 from clover.training.adapters import MODULES, Part
 
 
@@ -26,6 +26,10 @@ class Start:
     """Of the whole checkpoint."""
     weights: dict[Part, dict[str, Tensor]]
     """By part, under our names."""
+    model: ModelConfig
+    """Its network."""
+    inputs: InputConfig
+    """What its network takes."""
 
     @classmethod
     def read(cls, folder: str | Path, parts: Sequence[Part]) -> Start:
@@ -40,7 +44,14 @@ class Start:
             part: {name: value for name, value in state.items() if name.partition(".")[0] in MODULES[part]}
             for part in dict.fromkeys(parts)
         }
-        return cls(source=str(folder), fingerprint=clover.fingerprint, weights=weights)
+        config = clover.config
+        return cls(
+            source=str(folder),
+            fingerprint=clover.fingerprint,
+            weights=weights,
+            model=config.model,
+            inputs=config.inputs,
+        )
 
     def put_into(self, network: CloverModel, *, quiet: bool = False) -> dict[str, int]:
         """Replace a network's weights, part by part, and say how many; all other weights stay as they are.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
+from clover.errors import ConfigError
 from clover.modeling.fusion import FusionConfig
 from clover.modeling.layers import TransformerConfig
 from clover.modeling.model import ModelConfig, needed_inputs
@@ -78,6 +79,8 @@ def blocks_of(model: ModelConfig, sample: SampleShape) -> tuple[Block, ...]:
         model: The network.
         sample: What it is given.
     """
+    if not isinstance(model.video, VideoEncoderConfig) or not isinstance(model.text, TextEncoderConfig):
+        raise ConfigError("clover plan counts Clover's own encoders; for encoders of others, time a few steps instead")
     grid = model.video.output_grid(sample.num_frames, sample.frame_size, sample.frame_size)
     return (
         *_video_blocks(model.video, sample),
@@ -255,7 +258,7 @@ def _fusion_blocks(
 def _head_blocks(model: ModelConfig, sample: SampleShape) -> Iterator[Block]:
     """Projections to the shared space, and the scores of the masked words."""
     hidden, out = model.projection_width, model.embedding_width
-    text_width, vocabulary = model.text.transformer.width, model.text.vocabulary_size
+    text_width, vocabulary = model.text.width, model.text.vocabulary_size
     for input_width, num_inputs in ((model.video.output_width, _NUM_PASSES), (text_width, 1)):
         yield _block(
             "heads",
