@@ -144,19 +144,16 @@ def wherever(deciding: dict[str, Any]) -> dict[str, Any]:
 
     So that a run goes on in another working directory, or on a machine that keeps the same data elsewhere.
     """
-    data = {name: value for name, value in deciding["data"].items() if name not in _PLACES}
-    places = ("init", "video_encoder", "text_encoder")
-    kept = {name: value for name, value in deciding.items() if name not in places} | {"data": data}
-    if not kept.get("freeze") and not kept.get("lora", {}).get("rank"):
-        kept = {name: value for name, value in kept.items() if name not in ("freeze", "lora")}
+    places = ("init", "annotations", "videos", "video_encoder", "text_encoder")
+    kept = {name: value for name, value in deciding.items() if name not in places}
+    if "data" in kept:
+        kept["data"] = {name: value for name, value in kept["data"].items() if name not in _PLACES}
+    if "objective" in kept and not kept["freeze"] and not kept["lora"]["rank"]:
+        del kept["freeze"], kept["lora"]  # pre-training came without
     return kept
 
 
-_LATER: dict[str, Any] = {
-    "layer_rate_decay": 1.0,
-    "video_encoder": "",
-    "text_encoder": "",
-}
+_LATER: dict[str, Any] = {"layer_rate_decay": 1.0}
 """Settings that came later, and the value that means what was done before: runs of then go on."""
 
 

@@ -270,11 +270,8 @@ def read_pixels(folder: Path) -> PixelRule | None:
             normalises = plain.get("do_normalize", True)
             mean = [float(value) for value in plain["image_mean"]] if normalises else [0.0] * 3
             deviation = [float(value) for value in plain["image_std"]] if normalises else [1.0] * 3
-            red, green, blue = mean
-            spread = tuple(value / scale for value in deviation)
-            return PixelRule(
-                mean=(red / scale, green / scale, blue / scale), deviation=(spread[0], spread[1], spread[2])
-            )
+            means, deviations = ((red / scale, green / scale, blue / scale) for red, green, blue in (mean, deviation))
+            return PixelRule(mean=means, deviation=deviations)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise CheckpointError(f"{path} does not say how pixels are normalised ({error}); copy it again") from error
     return None
