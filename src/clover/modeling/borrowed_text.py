@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from clover.errors import CheckpointError, ConfigError
-from clover.modeling.huggingface import Borrowed, build
+from clover.modeling.huggingface import Borrowed, build, config_of
 
 _OFFSET_TYPES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "data2vec-text")
 """Models whose positions are counted from one after the number of [PAD]."""
@@ -47,6 +47,8 @@ def describe_text(plain: dict[str, Any], *, vocabulary_size: int, pad_id: int, s
     kind = plain["model_type"]
     if plain.get("is_encoder_decoder"):
         raise CheckpointError(f"{source}: {kind} is an encoder with a decoder; give an encoder, such as BERT")
+    if any(name in plain for name in ("text_config", "vision_config")):
+        raise CheckpointError(f"{source}: {kind} is a model of texts and something else; give a text encoder alone")
     with torch.device("meta"):
         model: Any = build(plain)
     if model.main_input_name != "input_ids":
@@ -62,17 +64,11 @@ def describe_text(plain: dict[str, Any], *, vocabulary_size: int, pad_id: int, s
             "they are of two models"
         )
     longest = int(plain.get("max_position_embeddings") or 512)
-    is_visible = torch.ones(1, 4, dtype=torch.bool, device="meta")
-    try:
-        output = model(input_ids=is_visible.long(), attention_mask=is_visible.long()).last_hidden_state
-        width = int(output.shape[-1])
-    except Exception as error:  # whatever an unknown architecture may do
-        raise CheckpointError(f"{source}: {kind} gives no token for every word ({type(error).__name__})") from error
     return BorrowedTextConfig(
         architecture=plain,
         vocabulary_size=vocabulary_size,
         max_length=longest - pad_id - 1 if kind in _OFFSET_TYPES else longest,
-        width=width,
+        width=int(config_of(plain).hidden_size),
         norm_epsilon=float(plain.get("layer_norm_eps") or 1e-12),
     )
 
