@@ -1,4 +1,4 @@
-"""Image and video models of transformers as video encoders: the same numbers, whole masks, and a checkpoint by itself."""
+"""Image and video models of transformers as video encoders: the same numbers, whole masks, whole checkpoints."""
 
 import json
 
@@ -112,9 +112,7 @@ def test_a_checkpoint_is_complete_in_itself(folders, name, tmp_path):
     words = Tokenizer(tokenizer("word_pieces"))
     model = around(tiny(vocabulary_size=words.vocabulary_size), video=config)
     network = new_model(model, seed=3).eval()
-    load_strictly(
-        network.video_encoder.borrowed.model, read_weights(folders[name], config.architecture), source=name
-    )
+    load_strictly(network.video_encoder.borrowed.model, read_weights(folders[name], config.architecture), source=name)
     inputs = InputConfig(num_frames=_FRAMES)
     Clover(network, words, CloverConfig(model=model, inputs=inputs)).save_pretrained(tmp_path / "checkpoint")
     back = Clover.from_pretrained(tmp_path / "checkpoint")
@@ -158,7 +156,6 @@ def test_fresh_mixing_changes_nothing_and_trained_mixing_stays_in_its_cell(num_f
     assert torch.equal(mixing(tokens), tokens)
     torch.manual_seed(seed)
     torch.nn.init.normal_(mixing.attention.output.weight)
-    torch.nn.init.normal_(mixing.attention.query_key_value.weight)
     other = tokens.clone()
     other[:, -1, 1, 2] += torch.randn(2, width) * 3
     changed = (mixing(other) - mixing(tokens)).abs().amax(dim=-1) > 1e-7

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from clover.data.text import Tokenizer
 from clover.errors import TextError
+
+_VOCABULARIES = ("vocab.txt", "vocab.json", "spm.model", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+"""Older files, of which transformers needs one; without any it makes up a tokenizer of five words."""
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:
@@ -20,6 +24,10 @@ def tokenizer_of(folder: Path) -> Tokenizer:
     """
     if (folder / "tokenizer.json").is_file():
         return _checked(lambda: Tokenizer.load(folder), folder)
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise TextError(
+            f"{folder} holds no tokenizer; it needs a tokenizer.json (or vocab.txt, vocab.json)"
+        )
     from transformers import AutoTokenizer
 
     try:
@@ -28,14 +36,14 @@ def tokenizer_of(folder: Path) -> Tokenizer:
     except Exception as error:  # the library raises many kinds
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TextError(
-            f"{folder} holds no tokenizer that can be read ({first[:200]}); it needs a tokenizer.json"
+            f"the tokenizer of {folder} cannot be read ({first[:200]}); give it a tokenizer.json"
         ) from error
     return _checked(lambda: Tokenizer(backend, name=str(folder)), folder)
 
 
-def _checked(make: Any, folder: Path) -> Tokenizer:
+def _checked(make: Callable[[], Tokenizer], folder: Path) -> Tokenizer:
     try:
-        made: Tokenizer = make()
+        return make()
     except TextError as error:
         if "[MASK]" not in str(error):
             raise
@@ -43,4 +51,3 @@ def _checked(make: Any, folder: Path) -> Tokenizer:
             f"{folder}: its tokenizer has no mask token, which masked words need ({error}); give a text model that was "
             "trained to fill masks, such as BERT"
         ) from error
-    return made

@@ -8,6 +8,7 @@ models (byte pairs, unigrams) are read too, as long as they have the special tok
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -178,7 +179,10 @@ class Tokenizer:
     @property
     def fingerprint(self) -> str:
         """A name of this exact vocabulary and its rules."""
-        return hashlib.sha256(self._backend.to_str().encode()).hexdigest()[:16]
+        text = self._backend.to_str()
+        if isinstance(self._backend.model, models.Unigram):  # the library reads its scores a last digit differently
+            text = json.dumps(json.loads(text, parse_float=lambda number: f"{float(number):.6f}"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def encode(
         self, texts: Sequence[str], *, max_length: int, pad_to_max: bool = False, keep_mask: bool = False
