@@ -107,14 +107,17 @@ def tokenizer(kind: str) -> tokenizers.Tokenizer:
         made = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
         made.normalizer = normalizers.BertNormalizer(lowercase=True)
         made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        made.train_from_iterator(CAPTIONS, trainers.WordPieceTrainer(vocab_size=160, special_tokens=special))
+        made.train_from_iterator(
+            CAPTIONS, trainers.WordPieceTrainer(vocab_size=160, show_progress=False, special_tokens=special)
+        )
     elif kind == "byte_pairs":
         special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
         made = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         made.train_from_iterator(
-            CAPTIONS, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
+            CAPTIONS,
+            trainers.BpeTrainer(vocab_size=400, show_progress=False, special_tokens=special, initial_alphabet=alphabet),
         )
         made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     else:
@@ -123,7 +126,8 @@ def tokenizer(kind: str) -> tokenizers.Tokenizer:
         made.normalizer = normalizers.NFKC()
         made.pre_tokenizer = pre_tokenizers.Metaspace()
         made.train_from_iterator(
-            CAPTIONS, trainers.UnigramTrainer(vocab_size=120, special_tokens=special, unk_token="[UNK]")
+            CAPTIONS,
+            trainers.UnigramTrainer(vocab_size=120, show_progress=False, special_tokens=special, unk_token="[UNK]"),
         )
     return made
 

@@ -25,9 +25,7 @@ def tokenizer_of(folder: Path) -> Tokenizer:
     if (folder / "tokenizer.json").is_file():
         return _checked(lambda: Tokenizer.load(folder), folder)
     if not any((folder / name).is_file() for name in _VOCABULARIES):
-        raise TextError(
-            f"{folder} holds no tokenizer; it needs a tokenizer.json (or vocab.txt, vocab.json)"
-        )
+        raise TextError(f"{folder} holds no tokenizer; it needs a tokenizer.json (or vocab.txt, vocab.json)")
     from transformers import AutoTokenizer
 
     try:

@@ -195,15 +195,22 @@ def read_weights(folder: Path, plain: Mapping[str, Any]) -> dict[str, Tensor]:
     try:
         with _quiet():
             model, found = model_class(config).from_pretrained(
-                folder, config=config, local_files_only=True, output_loading_info=True, dtype=torch.float32
+                folder,
+                config=config,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
+                dtype=torch.float32,
             )
     except Exception as error:
         raise CheckpointError(f"{folder}: its weights cannot be read ({_line(error)}); copy them again") from error
     own, state = expected.state_dict(), model.state_dict()
+    others = sorted(name for name, *_ in found["mismatched_keys"] if name in own)
     lacking = sorted(set(found["missing_keys"]) & set(own) | set(own) - set(state))
-    if lacking:
+    if lacking or others:
+        names, what = (lacking, "lack") if lacking else (others, "have another shape at")
         raise CheckpointError(
-            f"{folder}: its weights lack {', '.join(lacking[:3])}{_more(len(lacking) - 3)}; they are of another "
+            f"{folder}: its weights {what} {', '.join(names[:3])}{_more(len(names) - 3)}; they are of another "
             f"architecture than config.json says, or incomplete"
         )
     return {name: state[name] for name in own}
@@ -215,10 +222,15 @@ def checkpointing(model: nn.Module) -> None:
     Raises:
         ConfigError: the library cannot do so with it.
     """
+    settings = {"use_reentrant": False}
     try:
-        enable: Any = model.gradient_checkpointing_enable
-        enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    except (ValueError, AttributeError) as error:
+        now: Any = getattr(model, "activation_checkpointing_enable", None)
+        before: Any = getattr(model, "gradient_checkpointing_enable", None)  # its older name
+        if now is not None:
+            now(activation_checkpointing_kwargs=settings)
+        else:
+            before(gradient_checkpointing_kwargs=settings)
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{type(model).__name__} cannot compute activations again; leave that out") from error
 
 
