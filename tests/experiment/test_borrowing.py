@@ -1,5 +1,6 @@
 """Clover's objectives on encoders of transformers: runs, what learns in them, and what is done with the checkpoint."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -75,6 +76,7 @@ def trained(place):
     return Pretraining(experiment_of(place), place / "run", quiet=True).run(), place / "run"
 
 
+@pytest.mark.slow
 def test_a_command_pretrains_on_two_folders_and_the_checkpoint_needs_neither(place, tmp_path):
     for name in ("clip", "roberta"):
         (tmp_path / name).symlink_to(place / name)
@@ -98,6 +100,7 @@ def test_a_command_pretrains_on_two_folders_and_the_checkpoint_needs_neither(pla
     assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.is_dir()) == ["checkpoint", "pretraining"]
 
 
+@pytest.mark.slow
 def test_everything_after_pretraining_works(trained, place, tmp_path, capsys):
     corpus, checkpoint = str(place / "corpus"), str(trained[1] / "checkpoint")
     questions, library = str(tmp_path / "questions"), str(tmp_path / "library")
@@ -215,7 +218,7 @@ def test_adapters_in_pretraining_are_merged_into_an_ordinary_checkpoint(place, t
 
 
 def test_adapters_of_pretraining_leave_all_else_to_learn(trained):
-    network = trained[0].network
+    network = copy.deepcopy(trained[0].network)
     network.requires_grad_(True)
     prepare(network, ("projections",), LoraConfig(rank=2, parts=("text_encoder",)), seed=0, is_pretraining=True)
     learning = {name for name, weight in network.named_parameters() if weight.requires_grad}
@@ -227,7 +230,7 @@ def test_adapters_of_pretraining_leave_all_else_to_learn(trained):
 
 
 def test_layers_learn_more_slowly_the_lower_they_are(trained):
-    network = trained[0].network
+    network = copy.deepcopy(trained[0].network)
     factors = layer_rate_factors(network, 0.5)
     by_name = {name: factors.get(weight, 1.0) for name, weight in network.named_parameters()}
     clip, roberta = "video_encoder.borrowed.model.", "text_encoder.borrowed.model."

