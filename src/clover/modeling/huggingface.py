@@ -121,8 +121,12 @@ def architecture(config: Any) -> dict[str, Any]:
     return kept
 
 
-def config_of(plain: Mapping[str, Any]) -> Any:
+def config_of(plain: Mapping[str, Any], *, source: str = "config.json") -> Any:
     """The library's config object.
+
+    Args:
+        plain: Its values.
+        source: Where they are from, for messages.
 
     Raises:
         CheckpointError: the installed library does not know it, or refuses a value.
@@ -133,11 +137,11 @@ def config_of(plain: Mapping[str, Any]) -> Any:
     values = {name: value for name, value in plain.items() if name not in _FORGOTTEN}
     kind = values.pop("model_type", None)
     if kind not in CONFIG_MAPPING:
-        raise CheckpointError(f"model_type {kind!r} is unknown to the installed transformers; install a newer one")
+        raise CheckpointError(f"{source}: model_type {kind!r} is unknown to transformers; install a newer one")
     try:
         return CONFIG_MAPPING[kind].from_dict(values)
     except Exception as error:
-        raise CheckpointError(f"the config of a {kind} model is refused by transformers ({_line(error)})") from error
+        raise CheckpointError(f"{source}: transformers refuses this config of a {kind} ({_line(error)})") from error
 
 
 def build(plain: Mapping[str, Any]) -> nn.Module:
