@@ -282,11 +282,17 @@ def test_settings_that_contradict_each_other_are_named(place, trained, tmp_path)
         Pretraining(replace(plain, inputs=replace(plain.inputs, max_text_length=63)), tmp_path, quiet=True)
 
 
-@pytest.mark.parametrize(("option", "name"), [("video_encoder", "bert"), ("text_encoder", "clip")])
-def test_encoders_in_each_others_place_are_refused_before_any_work(place, tmp_path, option, name):
+@pytest.mark.parametrize(
+    ("option", "name", "reason"),
+    [
+        ("video_encoder", "bert", "bert takes input_ids; it is no encoder of images or videos"),
+        ("text_encoder", "clip", "clip_vision_model takes pixel_values, not words; it is no text encoder"),
+    ],
+)
+def test_encoders_in_each_others_place_are_refused_before_any_work(place, tmp_path, option, name, reason):
     with pytest.raises(CloverError) as caught:
         Pretraining(replace(experiment_of(place), **{option: f"hf:{place / name}"}), tmp_path, quiet=True)
-    assert str(place / name) in str(caught.value)
+    assert str(caught.value) == f"{place / name}: {reason}"
     assert not list(tmp_path.iterdir())
 
 

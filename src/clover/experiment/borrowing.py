@@ -18,7 +18,7 @@ from clover.errors import ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.starting import Start
 from clover.modeling.borrowed_shape import describe_video, vision_part
-from clover.modeling.borrowed_text import BorrowedTextConfig, describe_text
+from clover.modeling.borrowed_text import BorrowedTextConfig, check_is_text, describe_text
 from clover.modeling.borrowed_video import BorrowedVideoConfig
 from clover.modeling.huggingface import architecture, config_of, find_folder, read_config, read_pixels, read_weights
 from clover.modeling.model import CloverModel
@@ -110,6 +110,7 @@ def _with_video(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
 
 def _with_text(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
     plain = architecture(config_of(read_config(folder), source=str(folder)))
+    check_is_text(plain, source=str(folder))
     tokenizer = tokenizer_of(folder)
     config = describe_text(
         plain, vocabulary_size=tokenizer.vocabulary_size, pad_id=tokenizer.pad_id, source=str(folder)

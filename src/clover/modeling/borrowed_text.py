@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from clover.errors import CheckpointError, ConfigError
-from clover.modeling.huggingface import Borrowed, build, config_of
+from clover.modeling.huggingface import Borrowed, build, config_of, model_class
 
 _OFFSET_TYPES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "data2vec-text")
 """Models whose positions are counted from one after the number of [PAD]."""
@@ -32,6 +32,22 @@ class BorrowedTextConfig:
     """Epsilon of its LayerNorms, for the masked-word head."""
 
 
+def check_is_text(plain: dict[str, Any], *, source: str) -> None:
+    """Find out whether a model encodes texts, before its tokenizer is looked for.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    kind = plain["model_type"]
+    if plain.get("is_encoder_decoder"):
+        raise CheckpointError(f"{source}: {kind} is an encoder with a decoder; give an encoder, such as BERT")
+    if any(name in plain for name in ("text_config", "vision_config")):
+        raise CheckpointError(f"{source}: {kind} is a model of texts and something else; give a text encoder alone")
+    name = model_class(config_of(plain, source=source)).main_input_name
+    if name != "input_ids":
+        raise CheckpointError(f"{source}: {kind} takes {name}, not words; it is no text encoder")
+
+
 def describe_text(plain: dict[str, Any], *, vocabulary_size: int, pad_id: int, source: str) -> BorrowedTextConfig:
     """What Clover must know of a text model; its weights are neither needed nor made.
 
@@ -45,14 +61,9 @@ def describe_text(plain: dict[str, Any], *, vocabulary_size: int, pad_id: int, s
         CheckpointError: it is no text encoder, or the tokenizer is another model's.
     """
     kind = plain["model_type"]
-    if plain.get("is_encoder_decoder"):
-        raise CheckpointError(f"{source}: {kind} is an encoder with a decoder; give an encoder, such as BERT")
-    if any(name in plain for name in ("text_config", "vision_config")):
-        raise CheckpointError(f"{source}: {kind} is a model of texts and something else; give a text encoder alone")
+    check_is_text(plain, source=source)
     with torch.device("meta"):
         model: Any = build(plain)
-    if model.main_input_name != "input_ids":
-        raise CheckpointError(f"{source}: {kind} takes {model.main_input_name}, not words; it is no text encoder")
     room = model.get_input_embeddings().weight.shape[0]
     if vocabulary_size > room:
         raise CheckpointError(
