@@ -72,6 +72,8 @@ def borrow(experiment: PretrainingExperiment, start: Start | None, *, quiet: boo
 
 def _of_start(experiment: PretrainingExperiment, start: Start) -> PretrainingExperiment:
     model = start.model
+    if model is None:  # imported encoders are Clover's own
+        return experiment
     if "video_encoder" in experiment.init_parts and isinstance(model.video, BorrowedVideoConfig):
         experiment = _around_video(experiment, model.video, model.pixels)
     if "text_encoder" in experiment.init_parts and isinstance(model.text, BorrowedTextConfig):

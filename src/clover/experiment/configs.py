@@ -213,9 +213,10 @@ class PretrainingExperiment(RunConfig):
     video_masking: VideoMaskingConfig = field(default_factory=VideoMaskingConfig)
     """Which cells are masked."""
     init: str = ""
-    """Checkpoint folder whose tokenizer and weights the run starts from; empty starts from fresh weights."""
+    """Folder whose tokenizer and weights the run starts from: a checkpoint, or encoders from clover import, which bring
+    their sizes too; empty starts from fresh weights."""
     init_parts: tuple[Part, ...] = PARTS
-    """Parts that are taken from it; the others begin with fresh weights, drawn by the seed."""
+    """Parts that are taken from it, as far as it has them; the others begin with fresh weights, drawn by the seed."""
     video_encoder: str = ""
     """A model of transformers in place of the video encoder: hf: and its folder, or its name on the Hub. Any image
     model (CLIP, SigLIP, DINOv2, ViT, Swin, ...) or video model (VideoMAE, V-JEPA 2, TimeSformer, ViViT)."""
@@ -246,8 +247,6 @@ class PretrainingExperiment(RunConfig):
             raise ConfigError(f"ranking_ramp is {self.ranking_ramp}; it must begin at 0 or later and not end before")
         if self.init and not self.init_parts:
             raise ConfigError(f"init_parts is empty: nothing would be taken from {self.init}; name a part of it")
-        if self.init and self.data.tokenizer and self.data.tokenizer != self.init:
-            raise ConfigError("--init brings its own tokenizer; leave --data.tokenizer out")
 
 
 @dataclass(frozen=True, kw_only=True)

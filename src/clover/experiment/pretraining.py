@@ -131,9 +131,11 @@ class Pretraining:
         self.folder, self.quiet = Path(folder), quiet
         Compute(experiment.compute)  # a device that is not there is known before any work
         start = Start.read(experiment.init, experiment.init_parts) if experiment.init else None
+        experiment = start.adopted_by(experiment) if start else experiment
         borrowed = borrow(experiment, start, quiet=quiet)
         self.experiment = experiment = borrowed.experiment
-        data = replace(experiment.data, tokenizer=experiment.init or experiment.data.tokenizer)
+        words = (start.words if start else "") or experiment.data.tokenizer
+        data = replace(experiment.data, tokenizer=words)
         self.data = open_pretraining_data(
             data, experiment.inputs, self.folder, tokenizer=borrowed.tokenizer, quiet=quiet
         )

@@ -75,6 +75,31 @@ class ModelConfig:
                 f"the text encoder's {self.text.width}"
             )
 
+    @property
+    def own_video(self) -> VideoEncoderConfig:
+        """The video encoder, which must be Clover's own.
+
+        Raises:
+            ConfigError: it is a model of transformers.
+        """
+        if not isinstance(self.video, VideoEncoderConfig):
+            raise ConfigError(f"the video encoder of this model is a {self.video.architecture['model_type']}; {_OWN}")
+        return self.video
+
+    @property
+    def own_text(self) -> TextEncoderConfig:
+        """The text encoder, which must be Clover's own.
+
+        Raises:
+            ConfigError: it is a model of transformers.
+        """
+        if not isinstance(self.text, TextEncoderConfig):
+            raise ConfigError(f"the text encoder of this model is a {self.text.architecture['model_type']}; {_OWN}")
+        return self.text
+
+
+_OWN = "this can be done with Clover's own encoders only"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from clover.errors import ConfigError
 from clover.modeling.fusion import FusionConfig
 from clover.modeling.layers import TransformerConfig
 from clover.modeling.model import ModelConfig, needed_inputs
@@ -78,13 +77,14 @@ def blocks_of(model: ModelConfig, sample: SampleShape) -> tuple[Block, ...]:
     Args:
         model: The network.
         sample: What it is given.
+
+    Raises:
+        ConfigError: its encoders are not Clover's own.
     """
-    if not isinstance(model.video, VideoEncoderConfig) or not isinstance(model.text, TextEncoderConfig):
-        raise ConfigError("clover plan counts Clover's own encoders; for encoders of others, time a few steps instead")
-    grid = model.video.output_grid(sample.num_frames, sample.frame_size, sample.frame_size)
+    grid = model.own_video.output_grid(sample.num_frames, sample.frame_size, sample.frame_size)
     return (
-        *_video_blocks(model.video, sample),
-        *_text_blocks(model.text, sample),
+        *_video_blocks(model.own_video, sample),
+        *_text_blocks(model.own_text, sample),
         *_fusion_blocks(model.fusion, prod(grid), sample, gives_video=model.fused_pairing == "first_release"),
         *_head_blocks(model, sample),
     )
