@@ -304,9 +304,7 @@ def test_runs_of_before_go_on(place):
 
 
 def test_the_planner_says_what_it_cannot_count(trained):
-    with pytest.raises(
-        ConfigError, match="is a clip_vision_model; this can be done with Clover's own encoders only"
-    ):
+    with pytest.raises(ConfigError, match="is a clip_vision_model; this can be done with Clover's own encoders only"):
         blocks_of(trained[0].config.model, SampleShape(num_frames=8, frame_size=32, text_length=20))
 
 
