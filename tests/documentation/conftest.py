@@ -11,10 +11,10 @@ from page_tables import SHRUNK
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.data.video_writer import write_video
 
-FORMATS = {"webvid": 40, "cc3m": 40, "webdataset": 40, "msrvtt": 40, "didemo": 40, "lsmdc": 40}
+FORMATS = {"webvid": 70, "cc3m": 30, "webdataset": 30, "msrvtt": 30, "didemo": 30, "lsmdc": 30}
 """Folders that hold a data set as its publisher lays it out, and how many generated videos are enough."""
-FORMATS |= {name: 40 for name in ("msrvtt-mc", "msrvtt-qa", "msvd-qa", "lsmdc-mc", "lsmdc-fib")}
-FORMATS |= {name: 240 for name in ("tgif-action", "tgif-transition", "tgif-frame")}
+FORMATS |= {name: 30 for name in ("msrvtt-mc", "msrvtt-qa", "msvd-qa", "lsmdc-mc", "lsmdc-fib")}
+FORMATS |= {name: 160 for name in ("tgif-action", "tgif-transition", "tgif-frame")}
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ class Command:
 
 
 def pages():
-    """README, and every page but the log and the changelog, which tell what was typed at their time."""
+    """README and every page of the site."""
     found = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
     return ["README.md", "CONTRIBUTING.md", *found]
 
@@ -52,6 +52,13 @@ def blocks_of(page):
             lines.append(line)
     assert fence is None, f"{page}:{begin}: a block that does not end"
     return blocks
+
+
+def inline_code(page):
+    """What stands between single ticks in the sentences of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    text = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
 
 
 def commands_of(block):

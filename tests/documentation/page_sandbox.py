@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import runpy
 import shutil
 import signal
 import socket
@@ -53,11 +52,9 @@ class Sandbox:
         line = command.line
         if beginning(NOT_RUN, line):
             return
-        import time; begin=time.time()
         self._provide(line)
         key = beginning(INSTEAD, line)
         status, output = getattr(self, f"_{re.sub('[^a-z]+', '_', key).strip('_')}")(line) if key else self._plain(line)
-        print(f"TIME {time.time()-begin:.1f} {line[:90]}", file=sys.__stderr__)
         expected = STATUS.get(beginning(STATUS, line), 0)
         assert status == expected, f"{line}\nended with {status}, not {expected}:\n{output}"
         if key is None and beginning(VARIES, line) is None:
@@ -71,8 +68,7 @@ class Sandbox:
                 make(self.folder / name)
 
     def _plain(self, line):
-        words = self._words(line)
-        if words[0] == "clover":
+        if line.startswith("clover "):
             return self._clover(line)
         line = re.sub(r"(localhost|127\.0\.0\.1):8000", rf"\1:{self.port}", line)
         environment = os.environ | {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
@@ -89,7 +85,7 @@ class Sandbox:
     def _clover(self, line):
         """The command line in this process, with the options that make it short."""
         output = io.StringIO()
-        words = self._words(f"{_uncommented(line)} {' '.join(SHRUNK.get(beginning(SHRUNK, line), '').split())}")
+        words = self._words(f"{uncommented(line)} {' '.join(SHRUNK.get(beginning(SHRUNK, line), '').split())}")
         with chdir(self.folder), patch.dict(os.environ, {"COLUMNS": "200"}):
             with redirect_stdout(output), redirect_stderr(output):
                 try:
@@ -113,7 +109,7 @@ class Sandbox:
 
     def _clover_serve(self, line):
         self.close()
-        command = [sys.executable, "-m", *self._words(_uncommented(line)), "--port", str(self.port)]
+        command = [sys.executable, "-m", *self._words(uncommented(line)), "--port", str(self.port)]
         self._server = subprocess.Popen(
             command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -130,7 +126,7 @@ class Sandbox:
 
     def _make(self, line):
         done = subprocess.run(
-            ["make", "--dry-run", *self._words(_uncommented(line))[1:]],
+            ["make", "--dry-run", *self._words(uncommented(line))[1:]],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -140,29 +136,14 @@ class Sandbox:
 
     def _pip_install(self, line):
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        match = re.fullmatch(r"(?:[\w.-]+|\.)(?:\[([\w,]+)\])?", self._words(_uncommented(line))[-1])
+        match = re.fullmatch(r"(?:[\w.-]+|\.)(?:\[([\w,]+)\])?", self._words(uncommented(line))[-1])
         named = set(match[1].split(",")) if match[1] else set()
         unknown = named - set(project["optional-dependencies"])
         return len(unknown), f"pyproject.toml has no extra {', '.join(unknown)}"
 
-    def _python_benchmarks(self, line):
-        words = self._words(_uncommented(line))
-        script, options = ROOT / words[1], [word for word in words[2:] if word.startswith("--")]
-        command = [word for word in words[2:3] if not word.startswith("-")]
-        output = io.StringIO()
-        path = [str(script.parent), *sys.path]
-        with patch.object(sys, "argv", [str(script), *command, "--help"]), patch.object(sys, "path", path):
-            with redirect_stdout(output), redirect_stderr(output):
-                try:
-                    runpy.run_path(str(script), run_name="__main__")
-                except SystemExit as leaving:
-                    status = leaving.code or 0
-        unknown = [option for option in options if option not in output.getvalue()]
-        return status or len(unknown), output.getvalue() + f"options that it does not have: {', '.join(unknown)}"
 
-
-def _uncommented(line):
-    """Without a comment behind it; none of the pages has a # in quotes (tested)."""
+def uncommented(line):
+    """Without the comment behind it; none of the pages has a # with a space before it in quotes (tested)."""
     return re.sub(r"\s+#.*", "", line)
 
 

@@ -12,15 +12,16 @@ TINY = """
 FEW = "--training.num-steps 2 --batch-size 4 --micro-batch-size 2 --num-workers 0"
 WARM = "--video-warm-start.num-steps 0 --text-warm-start.num-steps 0"
 ABLATION = """
-    --systems comb clover --seeds 1 --jobs 1 --num-steps 2 --batch-size 4 --warm-video-steps 1 --warm-text-steps 1
+    --systems clover --seeds 1 --jobs 1 --num-steps 2 --batch-size 4 --warm-video-steps 1 --warm-text-steps 1
     --corpus.num-videos 30 --corpus.size 64 --warm-corpus.num-videos 80 --warm-corpus.size 64
     --open-answers.num-steps 1 --open-answers.batch-size 4 --choices.num-steps 1 --choices.batch-size 4
 """
 
 SHRUNK = {
     "clover demo": "--num-videos 90 --scale 0.002",
-    "clover corpus shapes": "--num-videos 40",
+    "clover corpus shapes": "--num-videos 70",
     "clover pretrain shapes": f"{FEW} {WARM}",
+    "clover pretrain shapes --data.corpus demo/corpus --out fast": f"{FEW} {WARM} --compute.no-compiles",
     "clover pretrain webvid_cc3m": f"{FEW} --training.num-epochs 0 --data.vocabulary-size 400 {TINY}",
     "clover finetune shapes-questions": "--training.num-steps 2 --training.batch-size 8",
     "clover finetune ": "--max-steps 2 --batch-size 4 --micro-batch-size 0",
@@ -40,12 +41,12 @@ INSTEAD = {
     "torchrun": "the command behind -m, in one process (tests/experiment/test_torchrun.py runs several)",
     "make": "make --dry-run: the target is there; make test would begin these very tests anew",
     "pip install": "the extras that it names are looked up in pyproject.toml",
-    "python benchmarks/": "its --help, which must have every option that the page shows: minutes to hours each",
 }
 """Commands that begin so are not run as they stand, and what is done in their place."""
 
 NOT_RUN = {
     "clover index films --checkpoint demo/checkpoint --out milvus://": "a Milvus server (tests/search starts one)",
+    "clover data pack demo/corpus packed-by-ray": "a Ray cluster (tests/data/test_packing.py starts one)",
     "clover serve milvus://": "a Milvus server (tests/search starts one)",
 }
 """Commands that begin so are not run here at all, and why. Keep it short."""

@@ -1,14 +1,18 @@
 """Every command and every piece of Python on the pages runs: in the page's order, in a folder of the page's own."""
 
 import re
+import shlex
 
 import pytest
-from page_blocks import EXECUTED, SHOWN, Block, blocks_of, commands_of, pages
-from page_sandbox import beginning
+from page_blocks import EXECUTED, ROOT, SHOWN, Block, Command, blocks_of, commands_of, inline_code, pages
+from page_sandbox import Sandbox, beginning, uncommented
 from page_tables import INSTEAD, NOT_RUN, SHRUNK, STATUS, VARIES
 
 PAGES = [page for page in pages() if any(block.language in EXECUTED for block in blocks_of(page))]
 TYPED = re.compile(r"^\s*(\$ )?(clover|python|pip|make|torchrun|curl|from|import) ", re.MULTILINE)
+
+OTHERS = ("--version", "--debug", "--no-isolation")
+"""Options of no command's own help."""
 
 
 def all_commands():
@@ -47,7 +51,33 @@ def test_every_exception_is_still_needed(table):
 
 def test_a_command_ends_where_its_comment_begins():
     for command in all_commands():
-        assert not re.search(r"""["'][^"']*#[^"']*["']""", command.line), f"# in quotes: {command.line}"
+        assert shlex.split(uncommented(command.line)) == shlex.split(command.line, comments=True), command.line
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page != "docs/log.md"])
+def test_commands_within_sentences_can_be_typed(page, tmp_path):
+    sandbox = Sandbox(tmp_path, {})
+    for span in inline_code(page):
+        if span.startswith("clover plan ") and not re.search(r"[A-Z]{3,}|\.\.\.", span):
+            sandbox.run(Command(line=span))
+        elif script := re.match(r"python (benchmarks/\w+\.py)(.*)", span):
+            text = (ROOT / script[1]).read_text(encoding="utf-8")
+            unknown = [word for word in script[2].split() if word.startswith("--") and not knows(text, word)]
+            assert not unknown, f"{page}: {script[1]} does not know {unknown[0]}"
+
+
+def knows(script, option):
+    """Whether a script declares an option, itself or by the helper that all of them share."""
+    return any(option in text for text in (script, (ROOT / "benchmarks/common.py").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page not in ("docs/log.md", "docs/changelog.md")])
+def test_options_within_sentences_exist(page):
+    known = (ROOT / "docs/commands.md").read_text(encoding="utf-8") + " ".join(OTHERS)
+    spans = [span for span in inline_code(page) if not span.startswith(("python ", "make ", "benchmarks/"))]
+    named = {option for span in spans for option in re.findall(r"(?<![\w-])--[a-z][\w.-]*", span)}
+    unknown = [option for option in named if not re.search(rf"{re.escape(option)}(?![\w-])", known)]
+    assert not unknown, f"{page}: no command has {', '.join(sorted(unknown))}"
 
 
 def test_blocks_are_found_with_their_commands_and_outputs():

@@ -55,7 +55,7 @@ def effect_plot(groups: Mapping[str, Sequence[EffectLine]], unit: str) -> bytes:
     return _svg(figure)
 
 
-def curves(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], names: Sequence[str]) -> bytes:
+def curves(runs: Mapping[str, Sequence[Sequence[Mapping[str, int | float]]]], names: Sequence[str]) -> bytes:
     """Losses over the share of the run, the mean over each system's runs."""
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(1, len(names), figsize=(3.7 * len(names), 2.8), squeeze=False)
