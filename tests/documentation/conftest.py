@@ -13,8 +13,8 @@ from clover.data.video_writer import write_video
 
 FORMATS = {"webvid": 70, "cc3m": 30, "webdataset": 30, "msrvtt": 30, "didemo": 30, "lsmdc": 30}
 """Folders that hold a data set as its publisher lays it out, and how many generated videos are enough."""
-FORMATS |= {name: 30 for name in ("msrvtt-mc", "msrvtt-qa", "msvd-qa", "lsmdc-mc", "lsmdc-fib")}
-FORMATS |= {name: 160 for name in ("tgif-action", "tgif-transition", "tgif-frame")}
+FORMATS |= dict.fromkeys(("msrvtt-mc", "msrvtt-qa", "msvd-qa", "lsmdc-mc", "lsmdc-fib"), 30)
+FORMATS |= dict.fromkeys(("tgif-action", "tgif-transition", "tgif-frame"), 160)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import sys
 import tomllib
 import urllib.request
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
 from unittest.mock import patch
 
 from page_blocks import ROOT
@@ -71,7 +72,7 @@ class Sandbox:
         if line.startswith("clover "):
             return self._clover(line)
         line = re.sub(r"(localhost|127\.0\.0\.1):8000", rf"\1:{self.port}", line)
-        environment = os.environ | {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", line],
             cwd=self.folder,
@@ -86,12 +87,12 @@ class Sandbox:
         """The command line in this process, with the options that make it short."""
         output = io.StringIO()
         words = self._words(f"{uncommented(line)} {' '.join(SHRUNK.get(beginning(SHRUNK, line), '').split())}")
-        with chdir(self.folder), patch.dict(os.environ, {"COLUMNS": "200"}):
-            with redirect_stdout(output), redirect_stderr(output):
-                try:
-                    status = main(words[1:])
-                except SystemExit as leaving:
-                    status = leaving.code or 0
+        wide = patch.dict(os.environ, {"COLUMNS": "200"})
+        with chdir(self.folder), wide, redirect_stdout(output), redirect_stderr(output):
+            try:
+                status = main(words[1:])
+            except SystemExit as leaving:
+                status = leaving.code or 0
         return status, output.getvalue()
 
     def _words(self, line):

@@ -35,7 +35,7 @@ All else of the command stays: its files, its checks, its other options, and wha
 """
 
 INSTEAD = {
-    "clover demo --out demo": "run once for all pages, by the command shrunk as above; every page finds its folder demo",
+    "clover demo --out demo": "run once for all pages, shrunk as above; every page finds its folder demo",
     "clover demo --quick": "tests/packaging runs it, from the wheel, in an empty environment",
     "clover serve": "a process of its own on a free port, asked for its health, and ended by SIGTERM",
     "torchrun": "the command behind -m, in one process (tests/experiment/test_torchrun.py runs several)",
@@ -58,4 +58,4 @@ VARIES = {
 """Commands whose output on the page is an example; of all others every line shown must be printed."""
 
 STATUS = {"clover runs diff": 1, "clover data check": 1}
-"""Commands that end so here: the two runs do differ, and so do the counts of generated files from the published ones."""
+"""Commands that end so here: the two runs do differ, and so do counts of generated files from the published ones."""

@@ -1,4 +1,4 @@
-"""The site: built strictly, loading nothing from elsewhere, searchable; its page of commands is that of the commands."""
+"""The site: built strictly, loading nothing from elsewhere, searchable; its page of commands is what they print."""
 
 import re
 import subprocess

@@ -75,7 +75,7 @@ def test_the_sdist_gives_the_same_wheel(built, tmp_path):
 
 
 def test_the_wheel_runs_the_demo_in_an_empty_environment(built, tmp_path):
-    """Its dependencies are those of this environment, by their folder alone: this Clover's own entry is not followed."""
+    """Its dependencies are those of this environment, by their folder alone: no editable Clover comes along."""
     environment, home, work = (tmp_path / name for name in ("environment", "home", "work"))
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     home.mkdir()
