@@ -68,7 +68,8 @@ def curves(runs: Mapping[str, Sequence[Sequence[Mapping[str, int | float]]]], na
             mean = np.mean([values[:length] for values in having], axis=0)
             axis.plot(np.arange(1, length + 1), smooth(list(mean), max(1, length // 30)), color=color, label=title)
         axis.set_title(name.replace("_", " "), fontsize=9, loc="left")
-        axis.legend(fontsize=6, frameon=False)
+        if axis.lines:  # one system alone lacks the terms of the others
+            axis.legend(fontsize=6, frameon=False)
         _plain(axis)
     figure.supxlabel("step", fontsize=8)
     return _svg(figure)
