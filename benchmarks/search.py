@@ -61,7 +61,7 @@ print(json.dumps({
 }))
 """
 NUM_CLUSTERS = 64
-NUM_QUERIES = 512
+NUM_QUERIES = 1024
 TURN = 20
 """Queries in a row."""
 SAVED_AT_ONCE = 200_000

@@ -20,6 +20,8 @@ COMMANDS = {
     "corpus": ("corpus:corpus", "write the generated corpus of moving shapes"),
     "pretrain": ("train:pretrain", "pre-train a model by a recipe"),
     "finetune": ("train:finetune", "fine-tune a pre-trained model, by a recipe or on a benchmark"),
+    "import": ("importing:import_weights", "take over weights of others: Video Swin, Swin, BERT, official Clover"),
+    "export": ("export:export", "give a checkpoint to other programs"),
     "ablate": ("ablate:ablate", "the paper's ablations: every system, several seeds, statistics, a report"),
     "plan": ("plan:plan", "operations, memory, days and cores of a pre-training run, before it is run"),
     "evaluate": ("evaluate:evaluate", "figures of a checkpoint beside chance, on a corpus or a benchmark"),

@@ -110,6 +110,8 @@ class Clover:
         missing = [name for name in _FILES if not (folder / name).is_file()]
         if missing:
             hint = "it does not exist" if not folder.exists() else f"it lacks {', '.join(missing)}"
+            if (folder / "encoders.json").is_file():
+                hint = "it holds imported encoders, which are no model yet: pre-train from it with --init"
             raise CheckpointError(f"{folder} is not a checkpoint folder ({hint}); give the folder a run left behind")
         config = _read_config(folder / "config.json")
         weights = folder / "model.safetensors"

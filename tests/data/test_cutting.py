@@ -34,6 +34,26 @@ def test_a_copy_has_the_very_frames_from_the_key_frame_on(numbered, tmp_path, st
     assert info.duration_seconds == pytest.approx((last - first) / 30, abs=1e-3)
 
 
+@pytest.mark.parametrize("first", ["video", "audio"])
+def test_sound_that_lies_far_from_its_picture_comes_along(numbered, tmp_path, first):
+    apart = tmp_path / "apart.mkv"
+    with av.open(str(numbered)) as source, av.open(str(apart), "w", options={"max_interleave_delta": "1"}) as container:
+        copied = {stream.index: container.add_stream_from_template(stream) for stream in source.streams}
+        packets = [packet for packet in source.demux() if packet.size]
+        for packet in sorted(packets, key=lambda packet: packet.stream.type != first):
+            packet.stream = copied[packet.stream.index]
+            container.mux(packet)
+    with av.open(str(apart)) as container:
+        kinds = [packet.stream.type for packet in container.demux() if packet.size]
+    assert set(kinds[:30]) == {first} and set(kinds[-30:]) != {first}
+    cut = cut_video(apart, tmp_path / "clip.mp4", 2.5, 3.5)
+    assert cut.is_copied
+    with av.open(str(cut.path)) as container:
+        moments = [packet.pts * packet.time_base for packet in container.demux(audio=0) if packet.size]
+    length = cut.end_seconds - cut.start_seconds
+    assert 0 <= moments[0] <= 0.128 and length - 0.128 - 1 / 30 <= moments[-1] <= length
+
+
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (1.05, 1.3), (0.39, 0.41), (2.5, 4.0)])
 def test_encoded_anew_a_clip_begins_and_ends_where_asked(numbered, tmp_path, start, end):
     cut = cut_video(numbered, tmp_path / "clip.mp4", start, end, exact=True)

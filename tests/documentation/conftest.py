@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from page_sandbox import Sandbox, copy_folder
 from page_tables import SHRUNK
+from page_weights import weights_of_others
 
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.data.video_writer import write_video
@@ -54,6 +55,8 @@ def write_films(folder):
 @pytest.fixture
 def sandbox(demo, data_sets, tmp_path):
     """For one page."""
-    sandbox = Sandbox(tmp_path, {"demo": copy_folder(demo), "films": write_films, **data_sets})
+    sandbox = Sandbox(
+        tmp_path, {"demo": copy_folder(demo), "films": write_films, **data_sets, **weights_of_others(demo)}
+    )
     yield sandbox
     sandbox.close()

@@ -287,6 +287,25 @@ def test_finetuning_of_another_checkpoint_is_not_resumed(pretrained, corpus, tmp
         finetune_questions(other, experiment, tmp_path, resume=True, quiet=True)
 
 
+def test_finetuning_goes_on_with_its_questions_in_another_place(pretrained, corpus, tmp_path):
+    clover, _ = pretrained
+    moved, out = tmp_path / "moved", tmp_path / "run"
+    shutil.copytree(corpus, moved)
+
+    def finetune(corpus, **options):
+        experiment = shapes_questions()
+        training = replace(experiment.training, num_steps=2, batch_size=8)
+        data = replace(experiment.data, corpus=str(corpus), num_kept_frames=8)
+        finetune_questions(clover, replace(experiment, data=data, training=training), out, quiet=True, **options)
+        return (out / "checkpoint" / "model.safetensors").read_bytes()
+
+    before = finetune(corpus)
+    assert finetune(moved, resume=True) == before
+    (moved / "train_questions.jsonl").write_text((moved / "train_questions.jsonl").read_text().replace("red", "blue"))
+    with pytest.raises(CheckpointError, match="other settings"):
+        finetune(moved, resume=True)
+
+
 def test_the_best_checkpoint_is_kept(pretrained, corpus, tmp_path):
     """Scores that fall from evaluation to evaluation: the first moment is the one that is kept."""
     clover, _ = pretrained

@@ -78,6 +78,8 @@ def test_a_match_is_sure_and_the_tail_is_cut(clover, tmp_path):
     assert [span.confidence for span in found] == sorted((span.confidence for span in found), reverse=True)
     sure = search(index, clover, "a red ball moves left", 10, SearchConfig(min_confidence=0.9))
     assert sure == [span for span in found if span.confidence >= 0.9]
+    assert {span.confidence for span in search(index, clover, "красный шар", 10)} == {0.0}
+    assert search(index, clover, "красный шар", 10, SearchConfig(min_confidence=0.5)) == []
     assert len(sure) < 10
 
 

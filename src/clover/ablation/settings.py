@@ -41,13 +41,13 @@ class AblationConfig:
 
     corpus: ShapesConfig = field(default_factory=lambda: hard_corpus(5000, seed=11))
     """The corpus of the experiment."""
-    warm_corpus: ShapesConfig = field(default_factory=lambda: warm_corpus(3000, seed=11))
+    warm_corpus: ShapesConfig = field(default_factory=lambda: warm_corpus(5000, seed=11))
     """Other videos with the same pairs held out, on which the encoders are warmed."""
     warm_seed: int = 1000
     """Seed of the warm encoders, which all runs share."""
-    warm_video_steps: int = 700
+    warm_video_steps: int = 3000
     """Steps of the video encoder on labels (the part that Kinetics plays)."""
-    warm_text_steps: int = 300
+    warm_text_steps: int = 600
     """Steps of the text encoder on masked words (the part that BERT plays)."""
     num_steps: int = 400
     """Steps of pre-training."""

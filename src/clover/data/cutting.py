@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -103,13 +105,15 @@ def _copy(source: Path, timeline: Timeline, first: int, last: int, aside: Path) 
     with _open(source) as container, _create(aside) as output:
         stream = container.streams.video[0]
         copied: dict[int, av.VideoStream | av.AudioStream] = {stream.index: output.add_stream_from_template(stream)}
+        _seek(container, stream, begin)
+        end = begin
+        zero, until = begin * timeline.time_base, int(timeline.ticks[last]) * timeline.time_base
+        packets = [_picture_packets(container, stream, begin, int(timeline.ticks[last]))]
         for sound in container.streams.audio[:1]:
             if sound.codec_context is not None and sound.codec_context.name in _SOUND_IN_MP4:
                 copied[sound.index] = output.add_stream_from_template(sound)
-        _seek(container, stream, begin)
-        end = begin
-        zero = begin * timeline.time_base
-        for packet in _wanted_packets(container, stream.index, list(copied), begin, int(timeline.ticks[last])):
+                packets.append(_sound_packets(source, sound.index, zero, until))
+        for packet in heapq.merge(*packets, key=_moment):
             assert packet.pts is not None and packet.time_base is not None
             if packet.stream.index == stream.index:
                 end = max(end, packet.pts)
@@ -124,7 +128,13 @@ def _copy(source: Path, timeline: Timeline, first: int, last: int, aside: Path) 
     return float((begin - origin) * timeline.time_base), float((end_ticks - origin) * timeline.time_base)
 
 
-def _seek(container: av.container.InputContainer, stream: av.VideoStream, begin: int) -> None:
+def _moment(packet: av.Packet) -> Fraction:
+    ticks = packet.pts if packet.dts is None else packet.dts
+    assert ticks is not None and packet.time_base is not None
+    return ticks * packet.time_base
+
+
+def _seek(container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream, begin: int) -> None:
     """Go to where the packet of a key frame is still to come; containers may land behind the one that was meant."""
     assert stream.time_base is not None
     second = int(1 / stream.time_base)
@@ -138,21 +148,30 @@ def _seek(container: av.container.InputContainer, stream: av.VideoStream, begin:
     container.seek(stream.start_time or 0, stream=stream, backward=True)
 
 
-def _wanted_packets(
-    container: av.container.InputContainer, video: int, streams: list[int], begin: int, last: int
+def _sound_packets(source: Path, index: int, begin: Fraction, last: Fraction) -> Iterator[av.Packet]:
+    """The sound between two moments, read by itself: it may lie anywhere in the file, far from its picture."""
+    with _open(source) as container:
+        sound = next(stream for stream in container.streams.audio if stream.index == index)
+        assert sound.time_base is not None
+        _seek(container, sound, math.floor(begin / sound.time_base))
+        for packet in container.demux(sound):
+            if packet.size == 0 or packet.pts is None or packet.time_base is None:
+                continue
+            if packet.pts * packet.time_base > last:
+                break
+            if packet.pts * packet.time_base >= begin:
+                yield packet
+
+
+def _picture_packets(
+    container: av.container.InputContainer, stream: av.VideoStream, begin: int, last: int
 ) -> Iterator[av.Packet]:
     """Packets from a key frame up to the last wanted frame, and what is shown before those that had to come along."""
     ahead: list[av.Packet] = []
     latest, has_begun = begin, False
-    clock: Fraction | None = None
-    for packet in container.demux([container.streams[index] for index in streams]):
+    for packet in container.demux(stream):
         if packet.size == 0 or packet.pts is None or packet.time_base is None:
             continue
-        if packet.stream.index != video:
-            if clock is not None and begin * clock <= packet.pts * packet.time_base <= last * clock:
-                yield packet
-            continue
-        clock = packet.time_base
         has_begun = has_begun or (packet.is_keyframe and packet.pts >= begin)
         if not has_begun or packet.pts < begin:  # shown before the key frame, and referring to what is left out
             continue

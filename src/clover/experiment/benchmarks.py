@@ -18,7 +18,7 @@ from clover.errors import DataError
 from clover.evaluation.benchmark_data import BenchmarkData, Split, media_of
 from clover.evaluation.benchmarks import Benchmark
 from clover.evaluation.protocol import quick_score
-from clover.experiment.configs import BenchmarkExperiment, DataConfig, StageConfig, deciding
+from clover.experiment.configs import BenchmarkExperiment, DataConfig, StageConfig, deciding, wherever
 from clover.experiment.finetuning import Finetuned, Finetuning, Selection, stage_of_epochs
 from clover.experiment.pieces import clip_reader
 from clover.experiment.tasks import AnswerTask, ChoiceTask, RetrievalTask, Task
@@ -85,7 +85,7 @@ def finetune_benchmark(
     stage = _stage(experiment, len(readable), _left_out(training, len(readable), skipped))
     every = max(1, len(readable) // stage.batch_size)
     settings = {
-        "experiment": deciding(experiment),
+        "experiment": wherever(deciding(experiment)),
         "num_rows": len(readable),
         "answers": list(training.task.answers) if isinstance(training.task, AnswerTask) else [],
         "checksums": data.checksums,

@@ -144,8 +144,10 @@ def wherever(deciding: dict[str, Any]) -> dict[str, Any]:
 
     So that a run goes on in another working directory, or on a machine that keeps the same data elsewhere.
     """
-    data = {name: value for name, value in deciding["data"].items() if name not in _PLACES}
-    return {name: value for name, value in deciding.items() if name != "init"} | {"data": data}
+    kept = {name: value for name, value in deciding.items() if name not in ("init", "annotations", "videos")}
+    if "data" in kept:
+        kept["data"] = {name: value for name, value in kept["data"].items() if name not in _PLACES}
+    return kept
 
 
 def _whole_batches(plain: Any) -> Any:
@@ -200,9 +202,10 @@ class PretrainingExperiment(RunConfig):
     video_masking: VideoMaskingConfig = field(default_factory=VideoMaskingConfig)
     """Which cells are masked."""
     init: str = ""
-    """Checkpoint folder whose tokenizer and weights the run starts from; empty starts from fresh weights."""
+    """Folder whose tokenizer and weights the run starts from: a checkpoint, or encoders from clover import, which bring
+    their sizes too; empty starts from fresh weights."""
     init_parts: tuple[Part, ...] = PARTS
-    """Parts that are taken from it; the others begin with fresh weights, drawn by the seed."""
+    """Parts that are taken from it, as far as it has them; the others begin with fresh weights, drawn by the seed."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """What is evaluated meanwhile."""
 
@@ -211,8 +214,6 @@ class PretrainingExperiment(RunConfig):
             raise ConfigError(f"ranking_ramp is {self.ranking_ramp}; it must begin at 0 or later and not end before")
         if self.init and not self.init_parts:
             raise ConfigError(f"init_parts is empty: nothing would be taken from {self.init}; name a part of it")
-        if self.init and self.data.tokenizer and self.data.tokenizer != self.init:
-            raise ConfigError("--init brings its own tokenizer; leave --data.tokenizer out")
 
 
 @dataclass(frozen=True, kw_only=True)

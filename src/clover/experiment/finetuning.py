@@ -17,7 +17,7 @@ from clover.data.collators import ClipReader
 from clover.data.shapes.corpus import read_questions
 from clover.distributed import current
 from clover.errors import ConfigError, DataError
-from clover.experiment.configs import QuestionExperiment, RunConfig, StageConfig, deciding
+from clover.experiment.configs import QuestionExperiment, RunConfig, StageConfig, deciding, wherever
 from clover.experiment.pieces import (
     Stage,
     cache_folder,
@@ -229,7 +229,7 @@ def finetune_questions(
         strict=experiment.data.strict,
         max_text_length=inputs.max_text_length,
         folder=folder,
-        settings=experiment,
+        settings={"experiment": wherever(deciding(experiment)), "data": dict(corpus_fingerprint(corpus, videos))},
         run_config=experiment,
         record=record,
         freeze=experiment.freeze,

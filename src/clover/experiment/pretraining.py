@@ -126,10 +126,12 @@ class Pretraining:
     """
 
     def __init__(self, experiment: PretrainingExperiment, folder: Path, *, quiet: bool = False) -> None:
-        self.experiment, self.folder, self.quiet = experiment, Path(folder), quiet
         Compute(experiment.compute)  # a device that is not there is known before any work
         start = Start.read(experiment.init, experiment.init_parts) if experiment.init else None
-        data = replace(experiment.data, tokenizer=experiment.init or experiment.data.tokenizer)
+        experiment = start.adopted_by(experiment) if start else experiment
+        self.experiment, self.folder, self.quiet = experiment, Path(folder), quiet
+        words = (start.words if start else "") or experiment.data.tokenizer
+        data = replace(experiment.data, tokenizer=words)
         self.data = open_pretraining_data(data, experiment.inputs, self.folder, quiet=quiet)
         self.tokenizer, self.skipped = self.data.tokenizer, self.data.skipped
         self.stages = {name: self._stage_config(name) for name in _STAGES}

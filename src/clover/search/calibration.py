@@ -14,7 +14,7 @@ from clover.search.exact import ExactVectors
 
 NUM_RESULTS = 10
 """Recall is that of the ten nearest."""
-_NUM_QUERIES = 512
+_NUM_QUERIES = 1024
 _CANDIDATES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 
 
@@ -112,8 +112,8 @@ class _QuerySet:
 
 
 def _surely(recalls: Float64[np.ndarray, " q"]) -> float:
-    """Mean recall less one standard error: other queries should find enough, too."""
-    return float(recalls.mean() - recalls.std() / np.sqrt(len(recalls)))
+    """Mean recall less two standard errors: other queries should find enough, too."""
+    return float(recalls.mean() - 2 * recalls.std() / np.sqrt(len(recalls)))
 
 
 def _rising(most: int) -> Iterator[int]:

@@ -13,6 +13,7 @@ from clover.errors import ConfigError
 from clover.pipeline import Clover
 from clover.search.confidence import calibration_of
 from clover.search.index import Filter, Hit, Index, create_index, is_library, open_index
+from clover.search.notes import knows_no_word
 from clover.search.rerank import RerankConfig, VideoTokens, reranked
 from clover.search.spans import Span, best_of_each_video, merge_windows
 from clover.search.windows import WindowConfig
@@ -109,6 +110,8 @@ def search(
 ) -> list[Span]:
     """The best spans for a sentence, best first, with their confidence; spans of a video do not overlap.
 
+    The confidence is 0 where the model knows no word of the sentence, whatever the scores.
+
     Args:
         index: The library.
         clover: The model that made it.
@@ -130,7 +133,8 @@ def search(
     calibration = calibration_of(index, clover)
     num_candidates = max(num_results, rerank.rerank if rerank is not None else 0)
     spans = nearest_spans(index, vector, num_candidates, config, where)
-    sure = [replace(span, confidence=calibration.confidence(span.score)) for span in spans]
+    means_nothing = knows_no_word(clover, query)
+    sure = [replace(span, confidence=0.0 if means_nothing else calibration.confidence(span.score)) for span in spans]
     kept = [span for span in sure if span.confidence is None or span.confidence >= config.min_confidence]
     if rerank is not None and rerank.rerank:
         kept = reranked(kept, query, tokens or VideoTokens(clover), clover, rerank)

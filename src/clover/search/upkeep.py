@@ -8,7 +8,7 @@ from jaxtyping import Float32
 from clover.pipeline import Clover
 from clover.search.index import Index
 
-_NUM_QUERIES = 256
+_NUM_QUERIES = 1024
 _AT_ONCE = 32
 _NUM_PIECES = (3, 10)
 

@@ -20,8 +20,10 @@ _OPPOSITE_RELATIONS |= {other: one for one, other in _OPPOSITE_RELATIONS.items()
 _TIED_KINDS = ("circle", "hit")
 """Kinds of scenes in which two objects belong to one event."""
 _NUM_ATTEMPTS = 40
-_CHECKS_PER_SECOND = 8.0
-_CLEARANCE = 0.97
+CHECKS_PER_SECOND = 8.0
+"""How often a second the places of objects are looked at."""
+CLEARANCE = 0.97
+"""Objects are apart that are so much of the sum of their radii from each other."""
 _JUMP = 0.22
 
 Change = Callable[[Scene, np.random.Generator], Scene | None]
@@ -147,7 +149,7 @@ def _fits(scene: Scene) -> bool:
     """Whether all stays in the picture and apart; objects that touch by plan stay where they are."""
     if scene.kind in _TIED_KINDS or any(relation.kind == "behind" for relation in scene.relations):
         return all(event.action != "jumps" for event in scene.events)
-    times = np.arange(0.0, scene.duration_seconds, 1.0 / _CHECKS_PER_SECOND)
+    times = np.arange(0.0, scene.duration_seconds, 1.0 / CHECKS_PER_SECOND)
     times = np.concatenate([times, [event.end_seconds for event in scene.events]])
     place = np.array([[item.x, item.y] for item in scene.objects])[:, None, :]
     path = place + np.stack(offsets(len(scene.objects), scene.events, times), axis=-1)
@@ -160,7 +162,7 @@ def _fits(scene: Scene) -> bool:
     for first in range(len(scene.objects)):
         for second in range(first):
             gap = np.hypot(*(path[first] - path[second]).T)
-            if (gap < _CLEARANCE * (radius[first] + radius[second])).any():
+            if (gap < CLEARANCE * (radius[first] + radius[second])).any():
                 return False
     return True
 

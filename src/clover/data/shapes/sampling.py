@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 
-from clover.data.shapes.changes import near_duplicates
+from clover.data.shapes.changes import CHECKS_PER_SECOND, CLEARANCE, near_duplicates
 from clover.data.shapes.draws import generator, pick, uniform
 from clover.data.shapes.motion import offsets, scales
 from clover.data.shapes.plans import MAX_SECONDS, MIN_SECONDS, REPEATED, Plan, draw_kind, draw_plan
@@ -20,8 +20,6 @@ _RADIUS: dict[str, tuple[float, float]] = {"small": (0.115, 0.13), "large": (0.1
 _NUM_ATTEMPTS = 200
 _FROM_MIDDLE = 0.08
 _NUM_CANDIDATES = 48
-_CLEARANCE = 0.97
-_CHECKS_PER_SECOND = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +266,7 @@ def _relative_places(
 
 def _paths(plan: Plan, objects: list[SceneObject]) -> tuple[Float64[np.ndarray, "n t 2"], Float64[np.ndarray, "n t"]]:
     """Return the displacement and the radius of every object over the whole plan."""
-    times = np.arange(0.0, plan.duration_seconds, 1.0 / _CHECKS_PER_SECOND)
+    times = np.arange(0.0, plan.duration_seconds, 1.0 / CHECKS_PER_SECOND)
     # The turning points of a bounce and the ends of moves are checked exactly, whatever the grid.
     turns = [(event.start_seconds + event.end_seconds) / 2.0 for event in plan.events]
     times = np.concatenate([times, turns, [event.end_seconds for event in plan.events]])
@@ -327,7 +325,7 @@ def _free_place(
     if len(other_path) == 0:
         return candidates[0]
     gaps = candidates[:, None, None, None, :] + path[None, :, None] - other_path[None, None]
-    limits = _CLEARANCE * (radius[:, None] + other_radius[None])
+    limits = CLEARANCE * (radius[:, None] + other_radius[None])
     is_free = (np.hypot(gaps[..., 0], gaps[..., 1]) >= limits).all(axis=(1, 2, 3))
     return candidates[np.argmax(is_free)] if is_free.any() else None
 
