@@ -34,6 +34,15 @@ class Sandbox:
     def __init__(self, folder, files):
         self.folder, self.namespace = folder, {"__name__": "__page__"}
         self._files, self._server, self.port = files, None, _free_port()
+        self.instead = {
+            "clover demo --out demo": self._demo,
+            "clover demo --quick": lambda line: (0, ""),
+            "clover serve": self._serve,
+            "torchrun": self._torchrun,
+            "make": self._make,
+            "pip install": self._pip_install,
+        }
+        assert set(self.instead) == set(INSTEAD)
 
     def close(self):
         if self._server is not None:
@@ -55,7 +64,7 @@ class Sandbox:
             return
         self._provide(line)
         key = beginning(INSTEAD, line)
-        status, output = getattr(self, f"_{re.sub('[^a-z]+', '_', key).strip('_')}")(line) if key else self._plain(line)
+        status, output = (self.instead[key] if key else self._plain)(line)
         expected = STATUS.get(beginning(STATUS, line), 0)
         assert status == expected, f"{line}\nended with {status}, not {expected}:\n{output}"
         if key is None and beginning(VARIES, line) is None:
@@ -102,13 +111,10 @@ class Sandbox:
         )
         return done.stdout.split("\0")[:-1]
 
-    def _clover_demo_out_demo(self, line):
+    def _demo(self, line):
         return 0 if (self.folder / "demo/report.html").is_file() else 1, ""
 
-    def _clover_demo_quick(self, line):
-        return 0, ""
-
-    def _clover_serve(self, line):
+    def _serve(self, line):
         self.close()
         command = [sys.executable, "-m", *self._words(uncommented(line)), "--port", str(self.port)]
         self._server = subprocess.Popen(
