@@ -27,6 +27,7 @@ def weights_of_others(demo):
 
     return {
         SWIN: _write_swin,
+        "clip-vit-base-patch16": _write_clip,
         "bert-base-uncased": lambda target: _write_bert(demo / "checkpoint/tokenizer.json", target),
         "official.pth": exported("pretraining/checkpoint"),
         "msrvtt_qa.pth": exported("checkpoint"),
@@ -37,6 +38,12 @@ def weights_of_others(demo):
 def _write_swin(target):
     state = made_state(width=8, depths=(2, 1), heads=(2, 4), window=(2, 4, 4), patch=(2, 4, 4))
     torch.save(to_official(import_video(state, source="made").state), target)
+
+
+def _write_clip(target):
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    CLIPVisionModel(CLIPVisionConfig(**SIZES, image_size=64, patch_size=16)).save_pretrained(target)
 
 
 def _write_bert(tokenizer, target):
