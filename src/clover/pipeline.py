@@ -232,7 +232,7 @@ class Clover:
         digest.update(self.tokenizer.fingerprint.encode())
         for name, value in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
     @property

@@ -141,8 +141,8 @@ class Encoders:
         if video and self.config.video is not None:
             own = replace(
                 self.config.video,
-                stochastic_depth=model.video.stochastic_depth,
-                initial_position_bias=model.video.initial_position_bias,
+                stochastic_depth=model.own_video.stochastic_depth,
+                initial_position_bias=model.own_video.initial_position_bias,
             )
             size = inputs.frames.size
             t, h, w = own.output_grid(inputs.num_frames, size, size)
@@ -152,7 +152,7 @@ class Encoders:
             model = replace(model, video=own, fusion=fusion, pixels=self.config.pixels)
         if text and self.config.text is not None:
             theirs = self.config.text.transformer
-            layers = replace(theirs, dropout=model.text.transformer.dropout)
+            layers = replace(theirs, dropout=model.own_text.transformer.dropout)
             mixing = replace(
                 theirs, num_layers=model.fusion.transformer.num_layers, dropout=model.fusion.transformer.dropout
             )

@@ -76,7 +76,7 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
     tokenizer = Tokenizer.load(options.tokenizer)
     file = read_weights(place)
     kept = _kept_config(file.meta, file.path)
-    num_heads = options.num_heads or (kept.model.text.transformer.num_heads if kept else 0)
+    num_heads = options.num_heads or (kept.model.own_text.transformer.num_heads if kept else 0)
     found = import_official(file.state, source=str(file.path), num_heads=num_heads)
     check_words(tokenizer, found.config.text.vocabulary_size, source=place)
     model, inputs = _as_asked(found.config, kept, options)
@@ -108,7 +108,7 @@ def _kept_config(meta: Mapping[str, Any], path: Path) -> CloverConfig | None:
 def _as_asked(found: ModelConfig, kept: CloverConfig | None, options: CloverOptions) -> tuple[ModelConfig, InputConfig]:
     """The network and what goes into it, by the file, by what we exported, and by what is asked for."""
     model, inputs = _as_it_was(found, kept, options)
-    video = model.video
+    video = model.own_video
     if options.position_bias != "auto":
         video = replace(video, clipped_window_bias=options.position_bias)
     if options.window is not None:
@@ -208,7 +208,7 @@ def _official_settings(model: ModelConfig) -> list[str]:
     lines = [f"to_bgr={is_blue_first} in img_norm_cfg" + ("" if is_blue_first else ", and its mean and std in RGB")]
     if model.fusion.has_own_cls == (not model.heads.answers_at_mask):
         lines.append(f"use_text_cls={not model.fusion.has_own_cls} in mm_backbone")
-    if model.video.clipped_window_bias == "exact":
+    if model.own_video.clipped_window_bias == "exact":
         lines.append(
             "frames of 224 pixels: where height or width clip a window, the authors' code cuts its bias wrongly"
         )

@@ -18,6 +18,7 @@ from clover.data.order import steps_of_epochs
 from clover.data.shapes.corpus import read_labels
 from clover.distributed import current
 from clover.errors import CheckpointError, ConfigError
+from clover.experiment.borrowing import borrow
 from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding, wherever
 from clover.experiment.pieces import Stage, states_folder
 from clover.experiment.sources import open_pretraining_data
@@ -28,6 +29,7 @@ from clover.modeling.model import CloverModel, PretrainingOutput
 from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms, word_terms
 from clover.objectives.warm_start import label_loss
 from clover.pipeline import Clover, CloverConfig
+from clover.training.adapters import merge_adapters, prepare
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
@@ -126,13 +128,17 @@ class Pretraining:
     """
 
     def __init__(self, experiment: PretrainingExperiment, folder: Path, *, quiet: bool = False) -> None:
+        self.folder, self.quiet = Path(folder), quiet
         Compute(experiment.compute)  # a device that is not there is known before any work
         start = Start.read(experiment.init, experiment.init_parts) if experiment.init else None
         experiment = start.adopted_by(experiment) if start else experiment
-        self.experiment, self.folder, self.quiet = experiment, Path(folder), quiet
+        borrowed = borrow(experiment, start, quiet=quiet)
+        self.experiment = experiment = borrowed.experiment
         words = (start.words if start else "") or experiment.data.tokenizer
         data = replace(experiment.data, tokenizer=words)
-        self.data = open_pretraining_data(data, experiment.inputs, self.folder, quiet=quiet)
+        self.data = open_pretraining_data(
+            data, experiment.inputs, self.folder, tokenizer=borrowed.tokenizer, quiet=quiet
+        )
         self.tokenizer, self.skipped = self.data.tokenizer, self.data.skipped
         self.stages = {name: self._stage_config(name) for name in _STAGES}
         if self.stages["video_warm_start"].num_steps and not self.data.has_labels:
@@ -142,6 +148,8 @@ class Pretraining:
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
         self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
         self.network = new_model(self.config.model, seed=experiment.seed)
+        borrowed.put_into(self.network)
+        self._borrowed = borrowed.fingerprints
         self.init_weights = start.put_into(self.network, quiet=quiet) if start else {}
         self._init_fingerprint = start.fingerprint if start else ""
         self._validation = self._open_validation()
@@ -190,6 +198,8 @@ class Pretraining:
             "vocabulary": self.tokenizer.fingerprint,
             "data": dict(self.data.fingerprint()),
         }
+        if self._borrowed:
+            settings["encoders"] = self._borrowed
         return settings | ({"starting_checkpoint": self._init_fingerprint} if self._init_fingerprint else {})
 
     def _stage_config(self, name: str) -> StageConfig:
@@ -262,7 +272,9 @@ class Pretraining:
         scale = partial(ramp, num_steps=stage.num_steps, shares=run.ranking_ramp)
         loss = pretraining_loss(self.network, run.objective, ranking_scale=scale)
         collator = self.collator()
+        prepare(self.network, run.freeze, run.lora, seed=run.seed, is_pretraining=True)
         self._stage("pretraining", "pre-training", stage, self.network, collator, loss, resume, run.parallel)
+        merge_adapters(self.network)
         if run.parallel == "fsdp" and current().count > 1:
             self.network = gathered(self.network, new_model(self.config.model, seed=run.seed)).eval()
 

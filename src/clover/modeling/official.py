@@ -183,8 +183,9 @@ def input_size(config: ModelConfig) -> tuple[int, int] | None:
     side = isqrt(config.fusion.num_spatial_positions)
     if side * side != config.fusion.num_spatial_positions:
         return None
-    stride = config.video.patch_size[1] << (len(config.video.depths) - 1)
-    return config.fusion.num_temporal_positions * config.video.patch_size[0], side * stride
+    patch_size = config.own_video.patch_size
+    stride = patch_size[1] << (len(config.own_video.depths) - 1)
+    return config.fusion.num_temporal_positions * patch_size[0], side * stride
 
 
 def task_of(config: ModelConfig) -> Task:
@@ -230,14 +231,14 @@ def export_official(network: CloverModel, task: Task) -> OfficialExport:
 
 def _filling(network: CloverModel, kept: Mapping[str, Tensor], task: Task) -> dict[str, tuple[Tensor, str]]:
     """What the authors' class expects beyond what is here: it gets no gradient there, or is a constant."""
-    width = network.config.text.transformer.width
+    width = network.config.own_text.width
     filled: dict[str, tuple[Tensor, str]] = {}
     for name, value in kept.items():
         if name.startswith(_WORDS):
             copied = name.replace(_WORDS, _OWN_WORDS)
             filled[copied] = (value.clone(), "a copy of the text encoder's, as the authors start it; no task reads it")
         elif name.endswith("relative_position_bias_table"):
-            index = relative_position_index(network.config.video.window)
+            index = relative_position_index(network.config.own_video.window)
             constant = name.replace("relative_position_bias_table", "relative_position_index")
             filled[constant] = (index.clone(), "a constant")
     places = torch.arange(network.config.text.max_length)[None]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clover.modeling.model import ModelConfig
+from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.windows import Size
 
 _BIAS = ".attention.position_bias"
@@ -76,12 +77,13 @@ def fit_positions(
     """
     fitted = dict(state)
     told: list[str] = []
-    window, new_window = old.video.window, new.video.window
     biases = [name for name in state if name.endswith(_BIAS)]
-    if biases and window != new_window:
-        for name in biases:
-            fitted[name] = resized_bias(state[name], window, new_window)
-        told.append(f"position biases from a window of {_by(window)} to {_by(new_window)}")
+    if biases and isinstance(old.video, VideoEncoderConfig) and isinstance(new.video, VideoEncoderConfig):
+        window, new_window = old.video.window, new.video.window
+        if window != new_window:
+            for name in biases:
+                fitted[name] = resized_bias(state[name], window, new_window)
+            told.append(f"position biases from a window of {_by(window)} to {_by(new_window)}")
     name = "text_encoder.position_embedding.weight"
     if name in state and len(state[name]) != new.text.max_length:
         fitted[name] = resized_words(state[name], new.text.max_length)
