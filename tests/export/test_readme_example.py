@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from made_checkpoint import TEXTS, made_checkpoint
 
+from clover.errors import ConfigError
 from clover.export.folder import exported_config
 from clover.export.graphs import graphs_of
 from clover.export.readme import onnx_readme
@@ -33,3 +35,10 @@ def test_frames_and_words_are_those_of_the_checkpoint(fit, video, tmp_path, monk
     token_ids, is_token = (value.numpy() for value in clover.encode_words(TEXTS))
     np.testing.assert_array_equal(names["read_texts"](TEXTS)[0], token_ids)
     np.testing.assert_array_equal(names["read_texts"](TEXTS)[1], is_token)
+
+
+def test_encoders_of_others_are_refused_as_graphs():
+    clover = made_checkpoint()
+    clover.network.text_encoder = torch.nn.Identity()
+    with pytest.raises(ConfigError, match="the text encoder is a Identity, and only Clover's own can be exported"):
+        graphs_of(clover)

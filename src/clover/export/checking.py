@@ -13,6 +13,7 @@ from torch import Tensor
 from clover.errors import ExportError
 from clover.export.graphs import Graph
 from clover.modeling.model import unit
+from clover.modeling.video_swin import VideoEncoderConfig
 from clover.pipeline import Clover
 
 TOLERANCE = 1e-4
@@ -41,6 +42,7 @@ def cases(clover: Clover, clips: Sequence[np.ndarray]) -> Iterator[Case]:
     """
     config, inputs = clover.config.model, clover.config.inputs
     generator = np.random.default_rng(0)
+    assert isinstance(config.video, VideoEncoderConfig), "others are not exported"
     beyond_window = config.video.window[0] * config.video.patch_size[0] + 1
     for num_clips, num_frames, length in (
         (1, 1, 3),

@@ -63,6 +63,7 @@ class VideoTower(nn.Module):
 
     def __init__(self, network: CloverModel, num_views: int) -> None:
         super().__init__()
+        assert isinstance(network.video_encoder, VideoEncoder), "`graphs_of` refuses others"
         self.encoder = VideoGraph(network.video_encoder, network.config.pixels, num_views)
         self.projection = network.video_projection
 
@@ -179,7 +180,7 @@ def _fusion(clover: Clover) -> Graph:
     most = config.fusion.num_temporal_positions
     length, ids, is_token = _words(clover)
     video = torch.zeros(_EXAMPLE_BATCH, most, rows, columns, config.video.output_width)
-    text = torch.zeros(*ids.shape, config.text.transformer.width)
+    text = torch.zeros(*ids.shape, config.text.width)
     batch = Free(name=BATCH)
     cells: int | Free = Free(name=CELLS, most=most) if most > 1 else 1
     inputs = [
