@@ -21,6 +21,8 @@ COMMANDS = {
     "pretrain": ("train:pretrain", "pre-train a model by a recipe"),
     "finetune": ("train:finetune", "fine-tune a pre-trained model, by a recipe or on a benchmark"),
     "distill": ("distill:distill", "train a small student of a larger checkpoint"),
+    "import": ("importing:import_weights", "take over weights of others: Video Swin, Swin, BERT, official Clover"),
+    "export": ("export:export", "give a checkpoint to other programs"),
     "ablate": ("ablate:ablate", "the paper's ablations: every system, several seeds, statistics, a report"),
     "plan": ("plan:plan", "operations, memory, days and cores of a pre-training run, before it is run"),
     "evaluate": ("evaluate:evaluate", "figures of a checkpoint beside chance, on a corpus or a benchmark"),

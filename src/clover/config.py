@@ -70,7 +70,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
-        return _convert(next(option for option in arguments if option is not type(None)), value, where)
+        options = [option for option in arguments if option is not type(None)]
+        return _convert(next((option for option in options if _can_be(option, value)), options[0]), value, where)
     if origin is typing.Literal:
         if value in arguments:
             return value
@@ -80,8 +81,17 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if len(item_hints) != len(value):
             raise ConfigError(f"{where} has {len(value)} values; it takes {len(item_hints)}")
         return tuple(_convert(item, entry, where) for item, entry in zip(item_hints, value, strict=True))
+    if origin is dict and isinstance(value, Mapping):
+        return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
         return value
     raise ConfigError(f"{where} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
+
+
+def _can_be(option: Any, value: Any) -> bool:
+    """Whether a dataclass has all the fields that a value names: what tells the options of a union apart."""
+    if not dataclasses.is_dataclass(option) or not isinstance(value, Mapping):
+        return False
+    return set(value) <= {field.name for field in dataclasses.fields(option)}

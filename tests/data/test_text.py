@@ -275,10 +275,10 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes, mess
     assert "\n" not in str(caught.value)
 
 
-def test_other_tokenizers_are_refused(tmp_path: Path) -> None:
+def test_tokenizers_without_the_special_tokens_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     tokenizers.Tokenizer(tokenizers.models.BPE()).save(str(path))
-    with pytest.raises(TextError, match="not a word-piece tokenizer"):
+    with pytest.raises(TextError, match=r"has no \[PAD\], \[UNK\], \[CLS\], \[SEP\], \[MASK\]"):
         Tokenizer.load(path)
     tokenizers.Tokenizer(tokenizers.models.WordPiece({"[UNK]": 0}, unk_token="[UNK]")).save(str(path))
     with pytest.raises(TextError, match=r"has no \[PAD\], \[CLS\], \[SEP\], \[MASK\]"):

@@ -70,7 +70,7 @@ def test_another_shape_and_a_second_tokenizer_are_refused(warm, corpus, tmp_path
     with pytest.raises(CheckpointError, match=r"does not fit this model: missing video_encoder\.stages"):
         Pretraining(replace(plain, model=replace(plain.model, video=video)), tmp_path, quiet=True)
     with pytest.raises(ConfigError, match="brings its own tokenizer"):
-        replace(plain, data=replace(plain.data, tokenizer="elsewhere"))
+        Pretraining(replace(plain, data=replace(plain.data, tokenizer="elsewhere")), tmp_path, quiet=True)
     with pytest.raises(ConfigError, match="nothing would be taken"):
         replace(plain, init_parts=())
 

@@ -132,7 +132,7 @@ class RunResult:
         return self._queries[source]
 
     @property
-    def log(self) -> list[dict[str, float]]:
+    def log(self) -> list[dict[str, int | float]]:
         """Steps of its pre-training."""
         return read_log(self.folder / "pretraining" / "pretraining" / "log.jsonl")
 

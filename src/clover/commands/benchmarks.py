@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import tyro
 from rich.console import Console
@@ -26,11 +26,11 @@ from clover.experiment.benchmarks import BenchmarkRun, finetune_benchmark
 from clover.experiment.configs import BenchmarkExperiment
 from clover.files import write_text
 from clover.pipeline import Clover
-from clover.recipes.benchmarks import has_published_size, published, small, zero_shot_inputs
+from clover.recipes.benchmarks import FittingRecipe, kind_of_recipe, published, recipe_for, zero_shot_inputs
 from clover.training.devices import choose_device
 from clover.training.logbook import progress
 
-Recipe = Literal["auto", "published", "small"]
+Recipe = Literal["auto", "published", "small", "borrowed"]
 
 
 def benchmarks(arguments: Sequence[str]) -> None:
@@ -69,7 +69,8 @@ class FinetuneBenchmarkOptions:
     checkpoint: str = ""
     """Pre-trained checkpoint folder."""
     recipe: Recipe = "auto"
-    """Settings that the other options start from: the published ones, those for a small model, or the one that fits."""
+    """Settings that the other options start from: the published ones, those for a small model, those for encoders of
+    transformers (as published, with the frames that they take), or the ones that fit."""
     out: str = "run-benchmark"
     """Folder of the run."""
     resume: Resume = "no"
@@ -84,8 +85,8 @@ def finetune_on(name: str, arguments: Sequence[str]) -> None:
     checkpoint, recipe = _given(arguments, "--checkpoint"), _given(arguments, "--recipe") or "auto"
     clover = Clover.from_pretrained(checkpoint) if checkpoint else None
     if recipe == "auto":
-        recipe = "published" if clover is None or has_published_size(clover) else "small"
-    experiment = published(row) if clover is None or recipe == "published" else small(row, clover)
+        recipe = "published" if clover is None else kind_of_recipe(clover)
+    experiment = published(row) if clover is None else recipe_for(row, clover, cast(FittingRecipe, recipe))
     options = parse(
         FinetuneBenchmarkOptions,
         with_value_of_resume(arguments),

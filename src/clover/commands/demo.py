@@ -24,7 +24,7 @@ class DemoOptions:
     config: tyro.conf.OmitArgPrefixes[DemoConfig] = DemoConfig()
     """How much to do."""
     quick: bool = False
-    """A few hundred videos and a few steps: shows that everything runs, learns little."""
+    """200 videos and a few steps, a minute: shows that everything runs, learns little."""
 
 
 def demo(arguments: Sequence[str]) -> None:
@@ -38,6 +38,8 @@ def demo(arguments: Sequence[str]) -> None:
     console.print()
     console.print(retrieval_table(result.retrieval))
     console.print(question_table(result.questions))
+    if options.quick:
+        print("figures of a quick run: they mean little")
     minutes = sum(result.seconds.values()) / 60
     print(f"\n{minutes:.1f} minutes. Look at {folder / 'report.html'}, or go on:")
     print(f'  clover search {folder / "library"} "a red ball moves left"')

@@ -15,10 +15,8 @@ from clover.commands.train import Resume, begin, report_skipped, with_value_of_r
 from clover.distributed import together
 from clover.errors import ConfigError
 from clover.experiment.distillation import Distillation, DistillationExperiment
-from clover.pipeline import Clover
+from clover.pipeline import Clover, CloverConfig
 from clover.recipes.distill import StudentSize, shapes_student
-
-_USAGE = "usage: clover distill TEACHER [OPTIONS]    (clover distill TEACHER --help lists its options)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +39,9 @@ class DistillOptions:
 
 def distill(arguments: Sequence[str]) -> None:
     """Run `clover distill TEACHER`."""
-    if arguments and arguments[0] in ("-h", "--help"):
-        print(_USAGE)
-        return
+    if arguments and arguments[0] in ("-h", "--help"):  # with the defaults for a teacher of the published size
+        recipe = shapes_student(CloverConfig(), "tiny")
+        parse(DistillOptions, ["--help"], command="distill TEACHER", default=DistillOptions(experiment=recipe))
     if not arguments or arguments[0].startswith("-"):
         raise ConfigError("no teacher given; write clover distill TEACHER, a checkpoint folder")
     teacher, words = arguments[0], with_value_of_resume(arguments[1:])

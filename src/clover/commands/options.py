@@ -28,7 +28,15 @@ def parse(
     extra = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(messages):
-            return cast(OptionsT, cli(options, prog=f"clover {command}", args=list(arguments), **extra))
+            # of a union of settings the default's kind is meant: no subcommands
+            made = cli(
+                options,
+                prog=f"clover {command}",
+                args=list(arguments),
+                config=(tyro.conf.AvoidSubcommands,),
+                **extra,
+            )
+            return cast(OptionsT, made)
     except SystemExit as leaving:
         if not leaving.code:
             raise

@@ -1,12 +1,14 @@
 """Caption, question and options become token ids.
 
 A lower-casing word-piece tokenizer (BERT's: Devlin et al. 2019) on the ``tokenizers`` library. It is trained
-here on any captions, or read from the files that ``bert-base-uncased`` is published with.
+here on any captions, or read from the files that ``bert-base-uncased`` is published with. Tokenizers of other text
+models (byte pairs, unigrams) are read too, as long as they have the special tokens that Clover needs.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 PAD, UNKNOWN, CLASS, SEPARATOR, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, CLASS, SEPARATOR, MASK)
 """A freshly trained vocabulary starts with these; a published one has them wherever it likes."""
+
+_ROLES = ((PAD, "<pad>"), (UNKNOWN, "<unk>"), (CLASS, "<s>", "<cls>"), (SEPARATOR, "</s>", "<sep>"), (MASK, "<mask>"))
+"""What text models call each of the five, in their order."""
 
 NUM_BERT_PIECES = 30_522
 """Size of the vocabulary of ``bert-base-uncased``."""
@@ -61,7 +66,7 @@ class Tokenizer:
     shared by loader processes.
 
     Attributes:
-        vocabulary_size: Number of token ids.
+        vocabulary_size: Number of token ids: one more than the largest.
         pad_id: Id of ``[PAD]``.
         unk_id: Id of ``[UNK]``.
         cls_id: Id of ``[CLS]``.
@@ -71,28 +76,31 @@ class Tokenizer:
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, *, name: str = "tokenizer") -> None:
-        """Wrap a word-piece tokenizer of the ``tokenizers`` library; ``name`` is what error messages call it.
+        """Wrap a tokenizer of the ``tokenizers`` library; ``name`` is what error messages call it.
 
         Raises:
             TextError: If it lacks one of the special tokens.
         """
         vocabulary = backend.get_vocab(with_added_tokens=True)
-        missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+        tokens = _special_tokens(backend, vocabulary)
+        missing = [bert for bert, token in zip(SPECIAL_TOKENS, tokens, strict=True) if token is None]
         if missing:
             raise TextError(f"{name} has no {', '.join(missing)}: give a BERT vocabulary, or train a tokenizer")
+        special = [token for token in tokens if token is not None]
         # Published files carry their own settings for both; ours are arguments of encode.
         backend.no_truncation()
         backend.no_padding()
         # A text may contain "[MASK]": it must stay one token whichever file the vocabulary came from.
-        backend.add_special_tokens(list(SPECIAL_TOKENS))
+        declared = {token.content for token in backend.get_added_tokens_decoder().values()}
+        is_bert = tuple(special) == SPECIAL_TOKENS
+        backend.add_special_tokens(special if is_bert else [token for token in special if token not in declared])
         self._backend = backend
-        self.vocabulary_size: int = backend.get_vocab_size(with_added_tokens=True)
-        self.pad_id: int = vocabulary[PAD]
-        self.unk_id: int = vocabulary[UNKNOWN]
-        self.cls_id: int = vocabulary[CLASS]
-        self.sep_id: int = vocabulary[SEPARATOR]
-        self.mask_id: int = vocabulary[MASK]
-        self.special_ids: frozenset[int] = frozenset(vocabulary[token] for token in SPECIAL_TOKENS)
+        self._mask_token = special[-1]
+        self._keeps_blanks = not isinstance(backend.model, models.WordPiece)
+        """Pieces of byte pairs and unigrams begin with the blank in front of their word."""
+        self.vocabulary_size: int = max(vocabulary.values()) + 1
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (vocabulary[token] for token in special)
+        self.special_ids: frozenset[int] = frozenset(vocabulary[token] for token in special)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary_size: int = NUM_BERT_PIECES) -> Tokenizer:
@@ -140,7 +148,7 @@ class Tokenizer:
             path: A ``tokenizer.json``, a BERT ``vocab.txt``, or a folder that holds one (the former wins).
 
         Raises:
-            TextError: If there is no such file, or it is not a word-piece vocabulary.
+            TextError: If there is no such file, or it is no tokenizer with the special tokens.
         """
         path = Path(path)
         if path.is_dir():
@@ -171,7 +179,10 @@ class Tokenizer:
     @property
     def fingerprint(self) -> str:
         """A name of this exact vocabulary and its rules."""
-        return hashlib.sha256(self._backend.to_str().encode()).hexdigest()[:16]
+        text = self._backend.to_str()
+        if isinstance(self._backend.model, models.Unigram):  # the library reads its scores a last digit differently
+            text = json.dumps(json.loads(text, parse_float=lambda number: f"{float(number):.6f}"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def encode(
         self, texts: Sequence[str], *, max_length: int, pad_to_max: bool = False, keep_mask: bool = False
@@ -224,13 +235,18 @@ class Tokenizer:
         return text
 
     def _pieces(self, text: str, row: int, num_pieces: int, keep_mask: bool) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids and character spans of one text's pieces, at most ``num_pieces``, without the added tokens."""
+        """Ids and character spans of one text's pieces, at most ``num_pieces``, without the added tokens.
+
+        A blank to be filled is written ``[MASK]`` in every text, whatever the tokenizer calls it.
+        """
+        if self._mask_token != MASK and isinstance(text, str):
+            text = text.replace(MASK, self._mask_token)
         try:
             encoding = self._backend.encode(text, add_special_tokens=False)
         except (TypeError, UnicodeEncodeError) as error:
             raise TextError(f"text {row} is not valid Unicode: remove its lone surrogates") from error
-        ids = encoding.ids
-        if not ids:
+        ids, spans = encoding.ids, encoding.offsets
+        if not ids or (self._keeps_blanks and text.isspace()):
             raise TextError(f"text {row} is blank: give it at least one visible character, or drop it")
         start = 0
         if keep_mask and self.mask_id in ids:
@@ -238,7 +254,8 @@ class Tokenizer:
             if mask >= num_pieces:
                 start = min(mask - num_pieces // 2, len(ids) - num_pieces)
         kept = slice(start, start + num_pieces)
-        return ids[kept], encoding.offsets[kept]
+        spans = spans[kept]
+        return ids[kept], [_without_blank(text, span) for span in spans] if self._keeps_blanks else spans
 
 
 def choice_texts(question: str, options: Sequence[str], *, lists_options: bool = True) -> list[str]:
@@ -260,6 +277,24 @@ def check_texts(texts: Sequence[str]) -> None:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise TextError(f"text {row} is of type {type(text).__name__}: give a string")
+
+
+def _special_tokens(backend: tokenizers.Tokenizer, vocabulary: dict[str, int]) -> list[str | None]:
+    """A tokenizer's names of the five special tokens, None where it has none.
+
+    A vocabulary may hold both families of names (MPNet's holds BERT's as leftovers): those declared as special win.
+    """
+    declared = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
+    found = [[name for name in names if name in vocabulary] for names in _ROLES]
+    return [next((name for name in names if name in declared), names[0] if names else None) for names in found]
+
+
+def _without_blank(text: str, span: tuple[int, int]) -> tuple[int, int]:
+    """A piece's span without the blanks that it begins with."""
+    start, end = span
+    while start < end and text[start].isspace():
+        start += 1
+    return start, end
 
 
 def _frequent_characters(texts: Sequence[str]) -> list[str]:
@@ -296,8 +331,6 @@ def _backend_from_json(content: str, path: Path) -> tokenizers.Tokenizer:
         backend = tokenizers.Tokenizer.from_str(content)
     except Exception as error:  # The library raises nothing more precise.
         raise TextError(f"{path} is not a tokenizer.json: {str(error).splitlines()[0]}") from error
-    if not isinstance(backend.model, models.WordPiece):
-        raise TextError(f"{path} is not a word-piece tokenizer: give that of a BERT model")
     return backend
 
 

@@ -144,16 +144,27 @@ def wherever(deciding: dict[str, Any]) -> dict[str, Any]:
 
     So that a run goes on in another working directory, or on a machine that keeps the same data elsewhere.
     """
-    kept = {name: value for name, value in deciding.items() if name not in ("init", "annotations", "videos")}
+    places = ("init", "annotations", "videos", "video_encoder", "text_encoder")
+    kept = {name: value for name, value in deciding.items() if name not in places}
     if "data" in kept:
         kept["data"] = {name: value for name, value in kept["data"].items() if name not in _PLACES}
+    if "objective" in kept and not kept["freeze"] and not kept["lora"]["rank"]:
+        del kept["freeze"], kept["lora"]  # pre-training came without
     return kept
+
+
+_LATER: dict[str, Any] = {"layer_rate_decay": 1.0}
+"""Settings that came later, and the value that means what was done before: runs of then go on."""
 
 
 def _whole_batches(plain: Any) -> Any:
     if not isinstance(plain, dict):
         return plain
-    return {name: _whole_batches(value) for name, value in plain.items() if name != "micro_batch_size"}
+    return {
+        name: _whole_batches(value)
+        for name, value in plain.items()
+        if name != "micro_batch_size" and not (name in _LATER and value == _LATER[name])
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,19 +213,40 @@ class PretrainingExperiment(RunConfig):
     video_masking: VideoMaskingConfig = field(default_factory=VideoMaskingConfig)
     """Which cells are masked."""
     init: str = ""
-    """Checkpoint folder whose tokenizer and weights the run starts from; empty starts from fresh weights."""
+    """Folder whose tokenizer and weights the run starts from: a checkpoint, or encoders from clover import, which bring
+    their sizes too; empty starts from fresh weights."""
     init_parts: tuple[Part, ...] = PARTS
-    """Parts that are taken from it; the others begin with fresh weights, drawn by the seed."""
+    """Parts that are taken from it, as far as it has them; the others begin with fresh weights, drawn by the seed."""
+    video_encoder: str = ""
+    """A model of transformers in place of the video encoder: hf: and its folder, or its name on the Hub. Any image
+    model (CLIP, SigLIP, DINOv2, ViT, Swin, ...) or video model (VideoMAE, V-JEPA 2, TimeSformer, ViViT)."""
+    text_encoder: str = ""
+    """A model of transformers in place of the text encoder, with its tokenizer: hf: and its folder, or its name on the
+    Hub. Any one of BERT's kind."""
+    freeze: tuple[Part, ...] = ()
+    """Parts that stay as they are in the pre-training itself; of an encoder of transformers the model alone: its mask
+    token and the mixing of its frames learn."""
+    lora: LoraConfig = field(default_factory=lambda: LoraConfig(parts=("video_encoder", "text_encoder")))
+    """Low-rank adapters in place of the matrices of these parts; all other parts learn whole."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """What is evaluated meanwhile."""
 
     def __post_init__(self) -> None:
+        for part, source in (("video_encoder", self.video_encoder), ("text_encoder", self.text_encoder)):
+            if source and self.init and part in self.init_parts:
+                raise ConfigError(
+                    f"--init and --{part.replace('_', '-')} both give the {part}; take it out of --init-parts"
+                )
+        if self.text_encoder and (self.data.tokenizer or (self.init and "masked_words" in self.init_parts)):
+            raise ConfigError(
+                "--text-encoder brings its own tokenizer; leave --data.tokenizer and masked_words of --init-parts out"
+            )
+        if self.lora.rank and self.parallel == "fsdp":
+            raise ConfigError("adapters are trained with --parallel ddp; give --lora.rank 0 with fsdp")
         if not 0 <= self.ranking_ramp[0] <= self.ranking_ramp[1]:
             raise ConfigError(f"ranking_ramp is {self.ranking_ramp}; it must begin at 0 or later and not end before")
         if self.init and not self.init_parts:
             raise ConfigError(f"init_parts is empty: nothing would be taken from {self.init}; name a part of it")
-        if self.init and self.data.tokenizer and self.data.tokenizer != self.init:
-            raise ConfigError("--init brings its own tokenizer; leave --data.tokenizer out")
 
 
 @dataclass(frozen=True, kw_only=True)

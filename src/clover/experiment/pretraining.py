@@ -18,6 +18,7 @@ from clover.data.order import steps_of_epochs
 from clover.data.shapes.corpus import read_labels
 from clover.distributed import current
 from clover.errors import CheckpointError, ConfigError
+from clover.experiment.borrowing import borrow
 from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding, wherever
 from clover.experiment.pieces import Stage, states_folder
 from clover.experiment.sources import open_pretraining_data
@@ -28,6 +29,7 @@ from clover.modeling.model import CloverModel, PretrainingOutput
 from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms, word_terms
 from clover.objectives.warm_start import label_loss
 from clover.pipeline import Clover, CloverConfig
+from clover.training.adapters import merge_adapters, prepare
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
@@ -129,11 +131,17 @@ class Pretraining:
     """What its record calls the run."""
 
     def __init__(self, experiment: PretrainingExperiment, folder: Path, *, quiet: bool = False) -> None:
-        self.experiment, self.folder, self.quiet = experiment, Path(folder), quiet
+        self.folder, self.quiet = Path(folder), quiet
         Compute(experiment.compute)  # a device that is not there is known before any work
         start = Start.read(experiment.init, experiment.init_parts) if experiment.init else None
-        data = replace(experiment.data, tokenizer=experiment.init or experiment.data.tokenizer)
-        self.data = open_pretraining_data(data, experiment.inputs, self.folder, quiet=quiet)
+        experiment = start.adopted_by(experiment) if start else experiment
+        borrowed = borrow(experiment, start, quiet=quiet)
+        self.experiment = experiment = borrowed.experiment
+        words = (start.words if start else "") or experiment.data.tokenizer
+        data = replace(experiment.data, tokenizer=words)
+        self.data = open_pretraining_data(
+            data, experiment.inputs, self.folder, tokenizer=borrowed.tokenizer, quiet=quiet
+        )
         self.tokenizer, self.skipped = self.data.tokenizer, self.data.skipped
         self.stages = {name: self._stage_config(name) for name in _STAGES}
         if self.stages["video_warm_start"].num_steps and not self.data.has_labels:
@@ -143,6 +151,8 @@ class Pretraining:
         text = replace(experiment.model.text, vocabulary_size=self.tokenizer.vocabulary_size)
         self.config = CloverConfig(model=replace(experiment.model, text=text), inputs=experiment.inputs)
         self.network = new_model(self.config.model, seed=experiment.seed)
+        borrowed.put_into(self.network)
+        self._borrowed = borrowed.fingerprints
         self.init_weights = start.put_into(self.network, quiet=quiet) if start else {}
         self._init_fingerprint = start.fingerprint if start else ""
         self._validation = self._open_validation()
@@ -192,6 +202,8 @@ class Pretraining:
             "data": dict(self.data.fingerprint()),
             **self._more_settings(),
         }
+        if self._borrowed:
+            settings["encoders"] = self._borrowed
         return settings | ({"starting_checkpoint": self._init_fingerprint} if self._init_fingerprint else {})
 
     def _more_settings(self) -> dict[str, Any]:
@@ -266,7 +278,9 @@ class Pretraining:
         if not stage.num_steps and any(config.num_steps for config in self.stages.values()):
             return  # a run that makes warm encoders only
         collator, loss = self._batches_and_loss(partial(ramp, num_steps=stage.num_steps, shares=run.ranking_ramp))
+        prepare(self.network, run.freeze, run.lora, seed=run.seed, is_pretraining=True)
         self._stage("pretraining", self.title, stage, self.network, collator, loss, resume, run.parallel)
+        merge_adapters(self.network)
         if run.parallel == "fsdp" and current().count > 1:
             self.network = gathered(self.network, new_model(self.config.model, seed=run.seed)).eval()
 

@@ -47,7 +47,12 @@ class PretrainingData:
 
 
 def open_pretraining_data(
-    data: PretrainingDataConfig, inputs: InputConfig, folder: Path, *, quiet: bool = False
+    data: PretrainingDataConfig,
+    inputs: InputConfig,
+    folder: Path,
+    *,
+    tokenizer: Tokenizer | None = None,
+    quiet: bool = False,
 ) -> PretrainingData:
     """Open what a run was given.
 
@@ -55,6 +60,7 @@ def open_pretraining_data(
         data: Which sources.
         inputs: What the network takes.
         folder: Of the run; gets a cache where there is no better place for it.
+        tokenizer: To be used; None takes the one of the settings, or trains one.
         quiet: Show nothing.
 
     Raises:
@@ -66,17 +72,19 @@ def open_pretraining_data(
     if data.corpus and sources:
         raise ConfigError(f"--data.corpus cannot be mixed with {sources[0].option}; give one or the other")
     if data.corpus:
-        return _generated(data, inputs, folder, quiet)
+        return _generated(data, inputs, folder, tokenizer, quiet)
     if not sources:
         raise ConfigError(
             "no data: give a generated corpus with --data.corpus (clover corpus shapes DIR writes one), or videos and "
             "images with --data.video-shards, --data.image-shards, --data.webvid-annotations and --data.webvid-videos, "
             "--data.cc3m-annotations and --data.cc3m-images"
         )
-    return _corpora(sources, data, inputs, folder, quiet)
+    return _corpora(sources, data, inputs, folder, tokenizer, quiet)
 
 
-def _generated(data: PretrainingDataConfig, inputs: InputConfig, folder: Path, quiet: bool) -> PretrainingData:
+def _generated(
+    data: PretrainingDataConfig, inputs: InputConfig, folder: Path, tokenizer: Tokenizer | None, quiet: bool
+) -> PretrainingData:
     corpus = Path(data.corpus)
     videos = captioned_videos(corpus, "train", with_paragraphs=data.with_paragraphs)
     captions = [caption for video in videos for caption in video.captions]
@@ -93,7 +101,7 @@ def _generated(data: PretrainingDataConfig, inputs: InputConfig, folder: Path, q
     return PretrainingData(
         samples=Mixture(sources=(readable,)),
         read_clip=read,
-        tokenizer=tokenizer_for(data, captions),
+        tokenizer=tokenizer or tokenizer_for(data, captions),
         tags=tags,
         skipped=skipped,
         has_labels=True,
@@ -137,7 +145,12 @@ def _sources(data: PretrainingDataConfig) -> Iterator[_Source]:
 
 
 def _corpora(
-    sources: Sequence[_Source], data: PretrainingDataConfig, inputs: InputConfig, folder: Path, quiet: bool
+    sources: Sequence[_Source],
+    data: PretrainingDataConfig,
+    inputs: InputConfig,
+    folder: Path,
+    tokenizer: Tokenizer | None,
+    quiet: bool,
 ) -> PretrainingData:
     if data.num_kept_frames:
         raise ConfigError("frames are kept of generated corpora only: use --data.num-kept-frames 0 with other data")
@@ -150,7 +163,8 @@ def _corpora(
     ]
     abouts = [{name: value for name, value in source.about.items() if name != "path"} for source in found]
     mixture: Mixture[Captioned] = Mixture(sources=tuple(opened), weights=data.weights)
-    tokenizer = Tokenizer.load(data.tokenizer) if data.tokenizer else None
+    if tokenizer is None and data.tokenizer:
+        tokenizer = Tokenizer.load(data.tokenizer)
     return PretrainingData(
         samples=mixture,
         read_clip=_reader(inputs),

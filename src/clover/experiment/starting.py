@@ -1,49 +1,102 @@
-"""What a pre-training starts from: the tokenizer and the weights of some parts of an earlier checkpoint."""
+"""What a pre-training starts from: an earlier checkpoint, or encoders that were imported, or parts of them."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from clover.modeling.model import CloverModel
+from clover.errors import CheckpointError, ConfigError
+from clover.experiment.configs import PretrainingExperiment
+from clover.experiment.imported import Encoders, first_layers_for_fusion
+from clover.modeling.model import CloverModel, ModelConfig
+from clover.modeling.positions import fit_positions
 from clover.modeling.weights import load_strictly
 from clover.pipeline import Clover
 from clover.training.adapters import MODULES, Part
 
+_NOT_IMPORTED = r"video_encoder\.mask_token|fusion_encoder\..*"
+"""Names of ours that encoders of others have nothing for; the fusion gets layers of the text encoder, and no more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Weights of another run's checkpoint, by part."""
+    """Weights to start from, by part."""
 
     source: str
-    """The checkpoint's folder, for messages."""
+    """The folder, for messages."""
     fingerprint: str
-    """Of the whole checkpoint."""
+    """Of all that is in the folder."""
     weights: dict[Part, dict[str, Tensor]]
-    """By part, under our names."""
+    """By part, under our names; parts that were asked for and are not there are left out."""
+    fresh: tuple[Part, ...]
+    """Parts that were asked for and are not there."""
+    model: ModelConfig | None
+    """The network that they are of; None of imported encoders, whose geometry the run takes over."""
+    encoders: Encoders | None
+    """Imported encoders; None of a checkpoint."""
 
     @classmethod
     def read(cls, folder: str | Path, parts: Sequence[Part]) -> Start:
-        """Read a checkpoint folder.
+        """Read a checkpoint folder, or one of imported encoders.
 
         Raises:
-            CheckpointError: it is none, or broken.
+            CheckpointError: it is neither, or broken, or has none of the parts.
         """
-        clover = Clover.from_pretrained(folder)
-        state = clover.network.state_dict()
+        encoders = Encoders.load(folder) if Encoders.is_there(folder) else None
+        if encoders is not None:
+            state, fingerprint, model = encoders.state, encoders.fingerprint, None
+        else:
+            clover = Clover.from_pretrained(folder)
+            state, fingerprint, model = clover.network.state_dict(), clover.fingerprint, clover.config.model
+        asked = list(dict.fromkeys(parts))
         weights = {
             part: {name: value for name, value in state.items() if name.partition(".")[0] in MODULES[part]}
-            for part in dict.fromkeys(parts)
+            for part in asked
         }
-        return cls(source=str(folder), fingerprint=clover.fingerprint, weights=weights)
+        if encoders is not None and encoders.config.text is not None and "fusion" in weights:
+            weights["fusion"] = first_layers_for_fusion(state, encoders.config.text.transformer.num_layers)
+        found = {part: names for part, names in weights.items() if names}
+        if not found:
+            raise CheckpointError(f"{folder} has no {', '.join(asked)}; name parts that it has with --init-parts")
+        return cls(
+            source=str(folder),
+            fingerprint=fingerprint,
+            weights=found,
+            fresh=tuple(part for part in asked if part not in found),
+            model=model,
+            encoders=encoders,
+        )
+
+    @property
+    def words(self) -> str:
+        """Folder of the tokenizer that comes with the weights; empty where none does."""
+        return self.source if self.encoders is None or self.encoders.tokenizer is not None else ""
+
+    def adopted_by(self, experiment: PretrainingExperiment) -> PretrainingExperiment:
+        """The run with what these weights need: their pixels, and of imported encoders their geometry.
+
+        Raises:
+            ConfigError: the run names a tokenizer, and the weights bring one.
+        """
+        if self.words and experiment.data.tokenizer not in ("", self.words):
+            raise ConfigError(f"--init {self.source} brings its own tokenizer; leave --data.tokenizer out")
+        model = experiment.model
+        if self.encoders is not None:
+            video, text = "video_encoder" in self.weights, "text_encoder" in self.weights
+            model = self.encoders.adopted_by(model, experiment.inputs, video=video, text=text)
+        elif "video_encoder" in self.weights and self.model is not None:
+            model = replace(model, pixels=self.model.pixels)
+        return replace(experiment, model=model)
 
     def put_into(self, network: CloverModel, *, quiet: bool = False) -> dict[str, int]:
         """Replace a network's weights, part by part, and say how many; all other weights stay as they are.
+
+        Position tables of other extents are resized, which is said too.
 
         Returns:
             Number of weight tensors by part.
@@ -51,11 +104,27 @@ class Start:
         Raises:
             CheckpointError: a weight is missing, too many, or has another shape.
         """
-        taken = "|".join(re.escape(name) for part in self.weights for name in MODULES[part])
-        state = {name: value for part in self.weights.values() for name, value in part.items()}
-        load_strictly(network, state, source=self.source, may_lack=rf"(?!(?:{taken})\.).*")
-        counts = {str(part): len(names) for part, names in self.weights.items()}
+        weights = dict(self.weights)
+        may_lack = ""
+        if self.encoders is not None:
+            may_lack = "|" + _NOT_IMPORTED
+            if "fusion" in weights:
+                num_layers = network.config.fusion.transformer.num_layers
+                weights["fusion"] = first_layers_for_fusion(self.encoders.state, num_layers)
+        taken = "|".join(re.escape(name) for part in weights for name in MODULES[part])
+        state = {name: value for part in weights.values() for name, value in part.items()}
+        told: list[str] = []
+        if self.model is not None:
+            state, told = fit_positions(state, self.model, network.config)
+        load_strictly(network, state, source=self.source, may_lack=rf"(?!(?:{taken})\.).*{may_lack}")
+        counts = {str(part): len(names) for part, names in weights.items()}
         if not quiet:
-            told = ", ".join(f"{count} of {part}" for part, count in counts.items())
-            print(f"weights from {self.source}: {told}", file=sys.stderr)
+            self._tell(counts, told)
         return counts
+
+    def _tell(self, counts: dict[str, int], resized: list[str]) -> None:
+        parts = ", ".join(f"{count} of {part}" for part, count in counts.items())
+        fresh = f"; fresh: {', '.join(self.fresh)}" if self.fresh else ""
+        print(f"weights from {self.source}: {parts}{fresh}", file=sys.stderr)
+        for line in resized:
+            print(f"resized: {line}", file=sys.stderr)

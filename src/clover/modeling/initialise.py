@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from clover.modeling.heads import ClassifierHead, TextProjection, VideoProjection
+from clover.modeling.huggingface import Borrowed
 from clover.modeling.model import CloverModel, ModelConfig
 
 
@@ -20,13 +21,15 @@ def initialise(module: nn.Module, seed: int, spread: Literal["published", "fan_i
         seed: Of everything random.
         spread: See `ModelConfig.initial_weights`.
 
-    Every parameter is first filled with NaN, so that one that nobody initialises is loud.
+    Every parameter is first filled with NaN, so that one that nobody initialises is loud. Models of others keep what
+    they have.
     """
-    for parameter in module.parameters():
+    parts = _own_parts(module)
+    for parameter in (weight for part in parts for weight in part.parameters(recurse=False)):
         parameter.fill_(float("nan"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for part in module.modules():
+        for part in parts:
             if isinstance(part, nn.Linear):
                 nn.init.trunc_normal_(part.weight, std=0.02 if spread == "published" else part.in_features**-0.5)
                 if part.bias is not None:
@@ -36,7 +39,7 @@ def initialise(module: nn.Module, seed: int, spread: Literal["published", "fan_i
             elif isinstance(part, nn.LayerNorm):
                 nn.init.ones_(part.weight)
                 nn.init.zeros_(part.bias)
-        for part in module.modules():
+        for part in parts:
             if isinstance(part, (VideoProjection, TextProjection, ClassifierHead)):
                 for linear in part.modules():
                     if isinstance(linear, nn.Linear):
@@ -47,6 +50,12 @@ def initialise(module: nn.Module, seed: int, spread: Literal["published", "fan_i
     forgotten = [name for name, parameter in module.named_parameters() if parameter.isnan().any()]
     if forgotten:
         raise AssertionError(f"parameters without an initial value: {', '.join(forgotten)}")
+
+
+def _own_parts(module: nn.Module) -> list[nn.Module]:
+    """All modules below one, less those that are borrowed."""
+    inside = {id(below) for part in module.modules() if isinstance(part, Borrowed) for below in part.modules()}
+    return [part for part in module.modules() if id(part) not in inside]
 
 
 def new_model(config: ModelConfig, *, seed: int = 0) -> CloverModel:

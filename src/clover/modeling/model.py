@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from clover.errors import ConfigError
+from clover.modeling.borrowed_text import BorrowedTextConfig, BorrowedTextEncoder
+from clover.modeling.borrowed_video import BorrowedVideoConfig, BorrowedVideoEncoder
 from clover.modeling.fusion import FusedTokens, FusionConfig, FusionEncoder
 from clover.modeling.heads import ChoiceHead, MaskedWordHead, OpenEndedHead, TextProjection, VideoProjection
 from clover.modeling.pixels import Clip, PixelConfig, normalise
@@ -39,10 +41,10 @@ class HeadConfig:
 class ModelConfig:
     """The whole network; the defaults are Clover-Base."""
 
-    video: VideoEncoderConfig = field(default_factory=VideoEncoderConfig)
-    """Video encoder."""
-    text: TextEncoderConfig = field(default_factory=TextEncoderConfig)
-    """Text encoder."""
+    video: VideoEncoderConfig | BorrowedVideoConfig = field(default_factory=VideoEncoderConfig)
+    """Video encoder: Clover's own, or a model of transformers in its place."""
+    text: TextEncoderConfig | BorrowedTextConfig = field(default_factory=TextEncoderConfig)
+    """Text encoder: Clover's own, or a model of transformers in its place."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     """Fusion encoder."""
     embedding_width: int = 768
@@ -67,16 +69,41 @@ class ModelConfig:
                 f"fusion takes video tokens of width {self.fusion.video_width}, "
                 f"but the video encoder gives {self.video.output_width}"
             )
-        if self.fusion.transformer.width != self.text.transformer.width:
+        if self.fusion.transformer.width != self.text.width:
             raise ConfigError(
                 f"the fusion encoder's width {self.fusion.transformer.width} is not "
-                f"the text encoder's {self.text.transformer.width}"
+                f"the text encoder's {self.text.width}"
             )
         if self.fused_pairing == "first_release" and self.fusion.kind != "concatenated":
             raise ConfigError(
                 f"fused_pairing is first_release, which pools fused video tokens, and fusion.kind "
                 f"{self.fusion.kind} fuses the text's alone: use fusion.kind concatenated, or fused_pairing paper"
             )
+
+    @property
+    def own_video(self) -> VideoEncoderConfig:
+        """The video encoder, which must be Clover's own.
+
+        Raises:
+            ConfigError: it is a model of transformers.
+        """
+        if not isinstance(self.video, VideoEncoderConfig):
+            raise ConfigError(f"the video encoder of this model is a {self.video.architecture['model_type']}; {_OWN}")
+        return self.video
+
+    @property
+    def own_text(self) -> TextEncoderConfig:
+        """The text encoder, which must be Clover's own.
+
+        Raises:
+            ConfigError: it is a model of transformers.
+        """
+        if not isinstance(self.text, TextEncoderConfig):
+            raise ConfigError(f"the text encoder of this model is a {self.text.architecture['model_type']}; {_OWN}")
+        return self.text
+
+
+_OWN = "this can be done with Clover's own encoders only"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +147,15 @@ class CloverModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        text_width, width = config.text.transformer.width, config.embedding_width
-        self.video_encoder = VideoEncoder(config.video)
-        self.text_encoder = TextEncoder(config.text)
+        text_width, width = config.text.width, config.embedding_width
+        self.video_encoder = (
+            VideoEncoder(config.video)
+            if isinstance(config.video, VideoEncoderConfig)
+            else BorrowedVideoEncoder(config.video)
+        )
+        self.text_encoder = (
+            TextEncoder(config.text) if isinstance(config.text, TextEncoderConfig) else BorrowedTextEncoder(config.text)
+        )
         self.fusion_encoder = FusionEncoder(config.fusion)
         self.video_projection = VideoProjection(
             input_width=config.video.output_width, hidden_width=config.projection_width, output_width=width
@@ -137,7 +170,7 @@ class CloverModel(nn.Module):
         self.masked_word_head = MaskedWordHead(
             width=text_width,
             vocabulary_size=config.text.vocabulary_size,
-            norm_epsilon=config.text.transformer.norm_epsilon,
+            norm_epsilon=config.text.norm_epsilon,
         )
         heads = config.heads
         self.answer_head = (
@@ -151,7 +184,8 @@ class CloverModel(nn.Module):
         self, clip: Clip, is_masked_cell: Bool[Tensor, "b gh gw"] | None = None
     ) -> Float[Tensor, "b t2 h2 w2 dv"]:
         """Tokens of clips of RGB pixels, 0..255."""
-        return self.video_encoder(normalise(clip, self.config.pixels), is_masked_cell)
+        tokens: Tensor = self.video_encoder(normalise(clip, self.config.pixels), is_masked_cell)
+        return tokens
 
     def embed_video(self, tokens: Float[Tensor, "b t h w dv"]) -> Float[Tensor, "b d"]:
         """Mean over all tokens, projected; in float32 (or wider) also under autocast, as all embeddings."""
@@ -187,9 +221,8 @@ class CloverModel(nn.Module):
         The fusion encoder sees (masked video, complete text) and (complete video, masked text); masked words
         are read off the latter.
         """
-        patches = self.video_encoder.patch_embedding(normalise(clip, self.config.pixels))
-        masked_patches = self.video_encoder.replace_masked(patches, is_masked_cell)
-        video_tokens = self.video_encoder.encode_patches(torch.cat([masked_patches, patches]))
+        pixels = normalise(clip, self.config.pixels)
+        video_tokens = self.video_encoder.encode_kinds(pixels, is_masked_cell, ("masked", "complete"))
         text_tokens = self.text_encoder(torch.cat([token_ids, masked_token_ids]), is_token.repeat(2, 1))
         pools_video = self.config.fused_pairing == "first_release"
         fused = self.fuse(video_tokens, text_tokens, is_token.repeat(2, 1), gives_video=pools_video)
@@ -264,17 +297,8 @@ class CloverModel(nn.Module):
     ) -> dict[str, Tensor]:
         if not kinds:
             return {}
-        patches = self.video_encoder.patch_embedding(normalise(clip, self.config.pixels))
-
-        def encode(kinds: Sequence[str]) -> Tensor:
-            parts = [
-                patches if kind == "complete" else self.video_encoder.replace_masked(patches, is_masked_cell)
-                for kind in kinds
-            ]
-            tokens: Tensor = self.video_encoder.encode_patches(torch.cat(parts))
-            return tokens
-
-        return _each(kinds, encode)
+        pixels = normalise(clip, self.config.pixels)
+        return _each(kinds, lambda kinds: self.video_encoder.encode_kinds(pixels, is_masked_cell, kinds))
 
     def _fused_embeddings(self, fused: FusedTokens) -> tuple[Tensor, Tensor]:
         """The fused embeddings for the video anchor and for the text anchor.

@@ -1,7 +1,11 @@
-"""Three sizes of the same network: for tests, for a laptop, and the paper's."""
+"""Three sizes of the same network: for tests, for a laptop, and the paper's; and the same around other encoders."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from clover.modeling.borrowed_text import BorrowedTextConfig
+from clover.modeling.borrowed_video import BorrowedVideoConfig
 from clover.modeling.fusion import FusionConfig
 from clover.modeling.layers import TransformerConfig
 from clover.modeling.model import ModelConfig
@@ -59,3 +63,46 @@ def small(*, vocabulary_size: int) -> ModelConfig:
 def base() -> ModelConfig:
     """The paper's Clover-Base: Video Swin-B, BERT-base, three fusion layers, 8 frames of 224 pixels."""
     return ModelConfig()
+
+
+def around(
+    model: ModelConfig, *, video: BorrowedVideoConfig | None = None, text: BorrowedTextConfig | None = None
+) -> ModelConfig:
+    """The same network around encoders of others: fusion and projections take their widths and their grid of tokens.
+
+    Args:
+        model: What is changed; heads of the fusion encoder keep their width where it divides the new one.
+        video: In place of its video encoder.
+        text: In place of its text encoder.
+    """
+    old_width, width = model.text.width, text.width if text else model.text.width
+    layers = model.fusion.transformer
+    head_width = layers.width // layers.num_heads
+    num_heads = width // head_width if width % head_width == 0 else max(1, width // 64 if width % 64 == 0 else 1)
+    fusion = replace(
+        model.fusion,
+        transformer=replace(
+            layers,
+            width=width,
+            num_heads=num_heads,
+            feed_forward_width=layers.feed_forward_width * width // layers.width,
+        ),
+    )
+    if video:
+        times, rows, columns = video.grid
+        fusion = replace(
+            fusion,
+            video_width=video.output_width,
+            num_spatial_positions=rows * columns,
+            num_temporal_positions=times,
+        )
+    follows = model.embedding_width == old_width
+    embedding_width = width if follows else model.embedding_width
+    return replace(
+        model,
+        video=video or model.video,
+        text=text or model.text,
+        fusion=fusion,
+        embedding_width=embedding_width,
+        projection_width=model.projection_width * embedding_width // model.embedding_width,
+    )

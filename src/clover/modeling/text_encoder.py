@@ -23,6 +23,16 @@ class TextEncoderConfig:
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     """The layers."""
 
+    @property
+    def width(self) -> int:
+        """Width of a token."""
+        return self.transformer.width
+
+    @property
+    def norm_epsilon(self) -> float:
+        """Epsilon of every LayerNorm."""
+        return self.transformer.norm_epsilon
+
 
 class TextEncoder(nn.Module):
     """BERT without its pooler, which no Clover objective reads."""
@@ -38,6 +48,10 @@ class TextEncoder(nn.Module):
         self.norm = LayerNorm(width, eps=config.transformer.norm_epsilon)
         self.dropout = nn.Dropout(config.transformer.dropout)
         self.transformer = Transformer(config.transformer)
+
+    def layers_in_order(self) -> list[nn.Module]:
+        """The layers, from the input to the output."""
+        return list(self.transformer.layers)
 
     def embed(self, token_ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
         """Sum of word, position and type embeddings, normalised."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -275,6 +275,31 @@ class VideoEncoder(nn.Module):
                 assert isinstance(block, SwinBlock)
                 tokens = self.run_layer(block, tokens, block.draw_factors(tokens))
         return self.norm(tokens)
+
+    def layers_in_order(self) -> list[nn.Module]:
+        """Blocks and mergings, from the input to the output."""
+        found: list[nn.Module] = []
+        for stage, blocks in enumerate(self.stages):
+            assert isinstance(blocks, nn.ModuleList)
+            found += [self.mergings[stage - 1], *blocks] if stage else blocks
+        return found
+
+    def encode_kinds(
+        self, clip: Float[Tensor, "b t h w 3"], is_masked_cell: Bool[Tensor, "b gh gw"], kinds: Sequence[str]
+    ) -> Float[Tensor, "kinds_b t2 h2 w2 d"]:
+        """Encode normalised clips in several kinds in one call.
+
+        Args:
+            clip: The clips.
+            is_masked_cell: Their tube masks.
+            kinds: Of "masked" and "complete", one or both.
+
+        Returns:
+            Tokens of all clips of the first kind, then of the second.
+        """
+        patches = self.patch_embedding(clip)
+        parts = [self.replace_masked(patches, is_masked_cell) if kind == "masked" else patches for kind in kinds]
+        return self.encode_patches(torch.cat(parts))
 
     def forward(
         self, clip: Float[Tensor, "b t h w 3"], is_masked_cell: Bool[Tensor, "b gh gw"] | None = None

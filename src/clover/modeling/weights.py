@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from einops import rearrange
+from einops import EinopsError, rearrange
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -158,7 +158,8 @@ def from_official(state: Mapping[str, Tensor]) -> Translation:
     """Translate an official Clover state dict (or one component of it, with its prefix) to our names.
 
     Raises:
-        CheckpointError: a key that is neither known nor listed as unused, or a third of a query-key-value matrix.
+        CheckpointError: a key that is neither known nor listed as unused, a third of a query-key-value matrix, or axes
+            other than the published ones.
     """
     translated: dict[str, Tensor] = {}
     unused: dict[str, str] = {}
@@ -177,12 +178,17 @@ def from_official(state: Mapping[str, Tensor]) -> Translation:
             thirds.setdefault(ours, {})[match["part"]] = tensor
         elif key in _SHAPES:
             our_axes, published_axes = _SHAPES[key]
-            translated[ours] = rearrange(tensor, f"{published_axes} -> {our_axes}")
+            try:
+                translated[ours] = rearrange(tensor, f"{published_axes} -> {our_axes}")
+            except EinopsError:
+                raise CheckpointError(f"{key} is {list(tensor.shape)}, expected axes {published_axes}") from None
         else:
             translated[ours] = tensor
     for ours, parts in thirds.items():
         if set(parts) != set(_PARTS):
             raise CheckpointError(f"{ours}: only {', '.join(sorted(parts))} of query, key and value are there")
+        if len({part.shape for part in parts.values()}) > 1:
+            raise CheckpointError(f"{ours}: query, key and value differ in shape")
         translated[ours] = torch.cat([parts[part] for part in _PARTS])
     return Translation(state=translated, unused=unused)
 
@@ -226,6 +232,13 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str
     Raises:
         CheckpointError: a name too many or too few, or another shape.
     """
+    missing = check_fit(module, state, source=source, may_lack=may_lack)
+    module.load_state_dict(dict(state), strict=False)
+    return missing
+
+
+def check_fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str, may_lack: str = "") -> list[str]:
+    """Whether `load_strictly` would load; its arguments, what it gives and what it raises. Nothing is loaded."""
     own = module.state_dict()
     extra = sorted(set(state) - set(own))
     missing = sorted(set(own) - set(state))
@@ -240,7 +253,6 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str
         total = len(extra) + len(wanted) + len(shapes)
         more = f" and {total - len(problems)} more" if total > len(problems) else ""
         raise CheckpointError(f"{source} does not fit this model: {'; '.join(problems)}{more}")
-    module.load_state_dict(dict(state), strict=False)
     return missing
 
 

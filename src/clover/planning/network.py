@@ -77,11 +77,14 @@ def blocks_of(model: ModelConfig, sample: SampleShape) -> tuple[Block, ...]:
     Args:
         model: The network.
         sample: What it is given.
+
+    Raises:
+        ConfigError: its encoders are not Clover's own.
     """
-    grid = model.video.output_grid(sample.num_frames, sample.frame_size, sample.frame_size)
+    grid = model.own_video.output_grid(sample.num_frames, sample.frame_size, sample.frame_size)
     return (
-        *_video_blocks(model.video, sample),
-        *_text_blocks(model.text, sample),
+        *_video_blocks(model.own_video, sample),
+        *_text_blocks(model.own_text, sample),
         *_fusion_blocks(model.fusion, prod(grid), sample, gives_video=model.fused_pairing == "first_release"),
         *_head_blocks(model, sample),
     )
@@ -286,7 +289,7 @@ def _cross_layer(config: FusionConfig, length: int, num_seen: int, sample: Sampl
 def _head_blocks(model: ModelConfig, sample: SampleShape) -> Iterator[Block]:
     """Projections to the shared space, and the scores of the masked words."""
     hidden, out = model.projection_width, model.embedding_width
-    text_width, vocabulary = model.text.transformer.width, model.text.vocabulary_size
+    text_width, vocabulary = model.text.width, model.text.vocabulary_size
     for input_width, num_inputs in ((model.video.output_width, _NUM_PASSES), (text_width, 1)):
         yield _block(
             "heads",

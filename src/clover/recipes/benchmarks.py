@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from clover.data.transforms import TransformConfig
 from clover.evaluation.benchmarks import Benchmark
 from clover.experiment.configs import BenchmarkExperiment
-from clover.modeling.sizes import base
+from clover.modeling.text_encoder import TextEncoderConfig
+from clover.modeling.video_swin import VideoEncoderConfig
 from clover.pipeline import Clover, InputConfig
 from clover.training.optimizer import OptimizerConfig
+
+FittingRecipe = Literal["published", "small", "borrowed"]
 
 
 def published_inputs(row: Benchmark) -> InputConfig:
@@ -55,14 +59,15 @@ def published(row: Benchmark) -> BenchmarkExperiment:
     )
 
 
+def _own_inputs(row: Benchmark, clover: Clover) -> InputConfig:
+    """Frames as the model takes them, texts as long as the benchmark's, if the model has positions for them."""
+    longest = clover.config.model.text.max_length
+    return replace(clover.config.inputs, max_text_length=min(longest, max(32, row.inputs.test_text_length)))
+
+
 def small(row: Benchmark, clover: Clover) -> BenchmarkExperiment:
     """For a model like the demo's: its own frames and size, a rate for narrow networks, minutes on two CPU cores."""
-    longest = clover.config.model.text.max_length
-    inputs = replace(
-        clover.config.inputs,
-        max_text_length=min(longest, max(32, row.inputs.test_text_length)),
-        lists_options=False,
-    )
+    inputs = replace(_own_inputs(row, clover), lists_options=False)
     return replace(
         published(row),
         inputs=inputs,
@@ -85,14 +90,39 @@ def small(row: Benchmark, clover: Clover) -> BenchmarkExperiment:
     )
 
 
-def recipe_for(row: Benchmark, clover: Clover) -> BenchmarkExperiment:
-    """The published recipe for a network of the published size, the small one for any other."""
-    return published(row) if has_published_size(clover) else small(row, clover)
+def borrowed(row: Benchmark, clover: Clover) -> BenchmarkExperiment:
+    """For a model around encoders of others: the published run, with the frames and the size that the model takes."""
+    inputs = _own_inputs(row, clover)
+    return replace(
+        published(row),
+        inputs=inputs,
+        training_frames=inputs.num_frames,
+        training_text_length=inputs.max_text_length,
+    )
+
+
+def kind_of_recipe(clover: Clover) -> FittingRecipe:
+    """The recipe that fits: published for a network of that size, borrowed around encoders of others, else small."""
+    if has_published_size(clover):
+        return "published"
+    model = clover.config.model
+    is_own = isinstance(model.video, VideoEncoderConfig) and isinstance(model.text, TextEncoderConfig)
+    return "small" if is_own else "borrowed"
+
+
+def recipe_for(row: Benchmark, clover: Clover, kind: FittingRecipe | None = None) -> BenchmarkExperiment:
+    """A kind of recipe for a network; without one, the one that fits."""
+    kind = kind or kind_of_recipe(clover)
+    if kind == "published":
+        return published(row)
+    return small(row, clover) if kind == "small" else borrowed(row, clover)
 
 
 def has_published_size(clover: Clover) -> bool:
     """Whether the video encoder is Video Swin-Base, whatever its dropout and its rule for clipped windows."""
-    ours, theirs = clover.config.model.video, base().video
+    ours, theirs = clover.config.model.video, VideoEncoderConfig()
+    if not isinstance(ours, VideoEncoderConfig):
+        return False
     return (ours.patch_size, ours.width, ours.depths, ours.window) == (
         theirs.patch_size,
         theirs.width,

@@ -55,7 +55,7 @@ def effect_plot(groups: Mapping[str, Sequence[EffectLine]], unit: str) -> bytes:
     return _svg(figure)
 
 
-def curves(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], names: Sequence[str]) -> bytes:
+def curves(runs: Mapping[str, Sequence[Sequence[Mapping[str, int | float]]]], names: Sequence[str]) -> bytes:
     """Losses over the share of the run, the mean over each system's runs."""
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(1, len(names), figsize=(3.7 * len(names), 2.8), squeeze=False)
@@ -68,7 +68,8 @@ def curves(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], names: S
             mean = np.mean([values[:length] for values in having], axis=0)
             axis.plot(np.arange(1, length + 1), smooth(list(mean), max(1, length // 30)), color=color, label=title)
         axis.set_title(name.replace("_", " "), fontsize=9, loc="left")
-        axis.legend(fontsize=6, frameon=False)
+        if axis.lines:  # one system alone lacks the terms of the others
+            axis.legend(fontsize=6, frameon=False)
         _plain(axis)
     figure.supxlabel("step", fontsize=8)
     return _svg(figure)

@@ -33,7 +33,7 @@ def film_strip(images: UInt8[np.ndarray, "t h w 3"], *, height: int = 72) -> str
     return data_address(buffer.getvalue(), "image/jpeg")
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
+def read_log(path: Path) -> list[dict[str, int | float]]:
     """Rows of a log.jsonl that are steps."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [row for row in rows if "step" in row and "total" in row]
@@ -47,7 +47,7 @@ def smooth(values: Sequence[float], window: int) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def loss_curves(rows: Sequence[dict[str, float]], names: Sequence[str]) -> str:
+def loss_curves(rows: Sequence[dict[str, int | float]], names: Sequence[str]) -> str:
     """One small plot per named loss over the steps, as an SVG in a `data:` address."""
     matplotlib.use("Agg")
     from matplotlib import pyplot

@@ -59,7 +59,9 @@ class LoraConfig:
             raise ConfigError(f"lora.dropout is {self.dropout}; give 0 or more, below 1")
 
 
-def prepare(network: nn.Module, frozen: Sequence[Part], lora: LoraConfig, *, seed: int) -> None:
+def prepare(
+    network: nn.Module, frozen: Sequence[Part], lora: LoraConfig, *, seed: int, is_pretraining: bool = False
+) -> None:
     """Mark what is trained, and put adapters in; `merge_adapters` takes them out again.
 
     Args:
@@ -67,28 +69,47 @@ def prepare(network: nn.Module, frozen: Sequence[Part], lora: LoraConfig, *, see
         frozen: Parts that stay as they are, to the bit.
         lora: The adapters.
         seed: Of their initial values; they change nothing before the first step.
+        is_pretraining: Parts without adapters learn whole, where fine-tuning trains adapters and head alone; and what
+            Clover adds to an encoder of others (mask token, mixing over time) learns, whatever is done with that.
 
     Raises:
         ConfigError: peft is not installed, or no layer fits what the adapters are for.
     """
-    for part in frozen:
-        for name in MODULES[part]:
-            network.get_submodule(name).requires_grad_(False)
-    if lora.rank:
-        _add_adapters(network, [part for part in lora.parts if part not in frozen], lora, seed)
+    for name in _roots(network, frozen, is_pretraining):
+        network.get_submodule(name).requires_grad_(False)
+    if not lora.rank:
+        return
+    roots = _roots(network, [part for part in lora.parts if part not in frozen], is_pretraining)
+    learning = [weight for weight in network.parameters() if weight.requires_grad]
+    adapted = {weight for root in roots for weight in network.get_submodule(root).parameters()}
+    _add_adapters(network, roots, lora, seed)
+    if is_pretraining:  # injecting has frozen everything
+        for weight in learning:
+            weight.requires_grad_(weight not in adapted)
+    for module in (module for root in roots for module in network.get_submodule(root).modules()):
+        if isinstance(module, GatedLayer):  # behind a closed gate an adapter would never learn
+            module.gates.requires_grad_(True)
 
 
-def _add_adapters(network: nn.Module, parts: Sequence[Part], lora: LoraConfig, seed: int) -> None:
+def _roots(network: nn.Module, parts: Sequence[Part], is_pretraining: bool) -> list[str]:
+    """Names of the modules of parts; in pre-training, of an encoder of others that encoder alone."""
+    names = [name for part in parts for name in MODULES[part]]
+    if not is_pretraining:
+        return names
+    return [f"{name}.borrowed" if hasattr(network.get_submodule(name), "borrowed") else name for name in names]
+
+
+def _add_adapters(network: nn.Module, roots: Sequence[str], lora: LoraConfig, seed: int) -> None:
     if find_spec("peft") is None:
         raise ConfigError("adapters need peft: pip install 'clover-vl[lora]', or use --lora.rank 0")
     from peft import LoraConfig as PeftConfig
     from peft import inject_adapter_in_model
 
-    linear = _linear_layers(network, parts)
+    linear = _linear_layers(network, roots)
     known = sorted({name.rpartition(".")[2] for name in linear})
     wrong = [target for target in lora.targets if target not in known]
     if not linear or wrong:
-        found = f"{', '.join(parts)} with {', '.join(known)}" if linear else "none: all of its parts are frozen"
+        found = f"{', '.join(roots)} with {', '.join(known)}" if linear else "none: all of its parts are frozen"
         raise ConfigError(f"lora: no linear layer {', '.join(wrong) or 'is left'}; there is {found}")
     chosen = [name for name in linear if not lora.targets or name.rpartition(".")[2] in lora.targets]
     settings = PeftConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=chosen)  # type: ignore[arg-type]
@@ -99,15 +120,10 @@ def _add_adapters(network: nn.Module, parts: Sequence[Part], lora: LoraConfig, s
         head = getattr(network, name)
         if head is not None:
             head.requires_grad_(True)
-    if "fusion" in parts:  # behind a closed gate an adapter would never learn
-        for module in network.modules():
-            if isinstance(module, GatedLayer):
-                module.gates.requires_grad_(True)
 
 
-def _linear_layers(network: nn.Module, parts: Sequence[Part]) -> list[str]:
-    """Names of the linear layers in parts of a network."""
-    roots = [root for part in parts for root in MODULES[part]]
+def _linear_layers(network: nn.Module, roots: Sequence[str]) -> list[str]:
+    """Names of the linear layers below some modules of a network."""
     return [
         f"{root}.{name}"
         for root in roots

@@ -28,6 +28,7 @@ from torch.utils.checkpoint import checkpoint
 
 from clover.errors import ConfigError
 from clover.modeling.cross_layers import CrossTransformer
+from clover.modeling.huggingface import Borrowed, checkpointing
 from clover.modeling.layers import RunLayer, Transformer, run_plainly
 from clover.modeling.video_swin import VideoEncoder
 from clover.training.devices import choose_device, on_device
@@ -84,12 +85,20 @@ class Compute:
             _check_compiler(self.device)
 
     def prepare(self, module: ModuleT) -> ModuleT:
-        """Move a module to the device and let its encoders run their layers as configured; returns the module."""
+        """Move a module to the device and let its encoders run their layers as configured; returns the module.
+
+        Models of others are not compiled.
+
+        Raises:
+            ConfigError: activations are to be computed again, and a model of others cannot do so.
+        """
         for part in module.modules():
             if isinstance(part, VideoEncoder):
                 part.run_layer = self._run_block
             elif isinstance(part, Transformer | CrossTransformer):
                 part.run_layer = self._run_text_layer
+            elif isinstance(part, Borrowed) and self.config.checkpoints_activations:
+                checkpointing(part.model)
         return module.to(self.device)
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -38,6 +38,9 @@ class OptimizerConfig:
     """Whether the cosine moves with every step or, as in some published fine-tunings, once an epoch."""
     head_rate_factor: float = 1.0
     """Multiplies the learning rate of answer and choice heads (10 in the published QA runs)."""
+    layer_rate_decay: float = 1.0
+    """The learning rate of each layer of an encoder is that of the layer above times this; 1: all learn alike. What
+    comes before the first layer (embeddings) is one layer more."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "weight_decay", "epsilon", "warmup_start", "final_factor", "head_rate_factor"):
@@ -45,6 +48,8 @@ class OptimizerConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more")
         if not self.gradient_norm > 0:
             raise ConfigError(f"gradient_norm is {self.gradient_norm}; give a number above 0 (inf: none is scaled)")
+        if not 0 < self.layer_rate_decay <= 1:
+            raise ConfigError(f"layer_rate_decay is {self.layer_rate_decay}; give more than 0 and at most 1")
         if not 0 <= self.warmup_share <= 1:
             raise ConfigError(f"warmup_share is {self.warmup_share}; give a share from 0 to 1")
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -78,6 +83,25 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and not name.endswith("position_bias")
 
 
+def layer_rate_factors(module: nn.Module, decay: float) -> dict[nn.Parameter, float]:
+    """What the learning rate of weights of encoders is multiplied by; those that are not named learn at the full rate.
+
+    Args:
+        module: Encoders are the parts of it that give their ``layers_in_order()``, from the input to the output.
+        decay: From each layer to the one below. Weights between two layers go with the lower one, weights after the
+            last layer learn at the full rate, as do mask tokens and what Clover adds to an encoder of others.
+    """
+    factors: dict[nn.Parameter, float] = {}
+    for encoder in (part for part in module.modules() if hasattr(part, "layers_in_order")):
+        layers: list[nn.Module] = encoder.layers_in_order()  # type: ignore[operator]
+        number_of = {weight: place for place, layer in enumerate(layers, 1) for weight in layer.parameters()}
+        reached = 0
+        for weight in getattr(encoder, "borrowed", encoder).parameters():
+            reached = number_of.get(weight, reached)
+            factors[weight] = decay ** (len(layers) - reached)
+    return factors
+
+
 class Optimizer:
     """Clips, schedules and steps."""
 
@@ -88,19 +112,21 @@ class Optimizer:
         self.parameters = [weight for weight in module.parameters() if weight.requires_grad]
         if not self.parameters:
             raise ConfigError("nothing is left to be trained: freeze fewer parts")
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        decayed_rates = layer_rate_factors(module, config.layer_rate_decay) if config.layer_rate_decay < 1 else {}
+        groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 is_head = name.startswith(("answer_head.", "choice_head."))
-                groups.setdefault((is_decayed(name, parameter), is_head), []).append(parameter)
+                factor = config.head_rate_factor if is_head else decayed_rates.get(parameter, 1.0)
+                groups.setdefault((is_decayed(name, parameter), factor), []).append(parameter)
         self.adam = torch.optim.AdamW(
             [
                 {
                     "params": parameters,
                     "weight_decay": config.weight_decay if decayed else 0.0,
-                    "rate_factor": config.head_rate_factor if is_head else 1.0,
+                    "rate_factor": factor,
                 }
-                for (decayed, is_head), parameters in groups.items()
+                for (decayed, factor), parameters in groups.items()
             ],
             lr=config.learning_rate,
             betas=config.betas,

@@ -24,7 +24,7 @@ from clover.files import checksum, write_text
 RECORD_NAME = "run.json"
 RECORD_FORMAT = "clover-run-1"
 
-_LIBRARIES = ("numpy", "av", "pillow", "tokenizers", "safetensors", "peft", "HanTa", "spacy", "nltk")
+_LIBRARIES = ("numpy", "av", "pillow", "tokenizers", "safetensors", "peft", "transformers", "HanTa", "spacy", "nltk")
 _MOST_MEASURED = 10_000
 _GIT_SECONDS = 20
 

@@ -1,0 +1,99 @@
+"""clover import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from clover.commands.options import parse
+from clover.errors import ConfigError
+from clover.experiment.importing import ChannelOrder, PositionBias, VideoOptions, import_encoders
+from clover.experiment.official import CloverOptions, import_clover
+from clover.files import check_writable
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """Take over weights of others: encoders for clover pretrain --init, or a whole official Clover."""
+
+    video: str = ""
+    """A Swin encoder: Video Swin's own checkpoint, torchvision's swin3d, or a Swin of images (Microsoft, timm,
+    torchvision, Hugging Face), which is inflated; a file, or a folder of the Hub."""
+    text: str = ""
+    """BERT: a folder of the Hub with model.safetensors or pytorch_model.bin, config.json and vocab.txt."""
+    clover: str = ""
+    """A whole official Clover, of pre-training or any fine-tuning (.pth); give its words with --tokenizer."""
+    out: str = ""
+    """Folder to write."""
+    tokenizer: str = ""
+    """With --clover: folder of bert-base-uncased, or its vocab.txt."""
+    answers: str = ""
+    """With --clover: file of the answers that an open-ended head scores."""
+    num_heads: int = 0
+    """With --clover: attention heads of text and fusion encoder; 0 takes one per 64 of width, as BERT-base has."""
+    pairing: Literal["paper", "first_release"] = "paper"
+    """With --clover: which fusion is compared with which anchor; first_release for the code of August 2022."""
+    num_frames: int = 0
+    """With --clover: frames of a clip, other than the file's; temporal positions are resized."""
+    frame_size: int = 0
+    """With --clover: side of a frame in pixels, other than the file's; spatial positions are resized."""
+    window: tuple[int, int, int] | None = None
+    """Frames, rows and columns (in tokens) of a video encoder's window, other than the file's; biases are resized."""
+    patch_frames: int = 2
+    """Frames of a patch, when a Swin of images is inflated."""
+    text_positions: int = 0
+    """Most words, other than the file's: fewer are cut off, more are drawn out of the ones there are."""
+    position_bias: PositionBias = "auto"
+    """Bias of windows that a small frame clips: published cuts the table as Video Swin's, torchvision's and Clover's
+    code do, exact goes by the true distances; auto takes the publisher's. They agree on frames of 224 pixels."""
+    channel_order: ChannelOrder = "auto"
+    """Channels that the encoder was trained on: auto takes bgr for official Clover, rgb for all others."""
+
+
+def import_weights(arguments: Sequence[str]) -> None:
+    """Run `clover import`."""
+    options = parse(ImportOptions, arguments, command="import")
+    _check(options)
+    out = Path(options.out)
+    check_writable(out)
+    if options.clover:
+        whole = {name: getattr(options, name) for name in CloverOptions.__dataclass_fields__}
+        model, told = import_clover(options.clover, CloverOptions(**whole))
+        model.save_pretrained(out)
+        print("\n".join([*told, f"checkpoint: {out}"]))
+        return
+    video = VideoOptions(
+        window=options.window,
+        patch_frames=options.patch_frames,
+        position_bias=options.position_bias,
+        channel_order=options.channel_order,
+    )
+    encoders, told = import_encoders(options.video, options.text, options=video, text_positions=options.text_positions)
+    encoders.save(out)
+    if options.text:
+        told.append("a run's fusion encoder begins with the text encoder's first layers; all other weights begin fresh")
+    else:
+        told.append("all other weights of a run begin fresh")
+    print("\n".join([*told, f"encoders: {out} (clover pretrain RECIPE --init {out})"]))
+
+
+def _check(options: ImportOptions) -> None:
+    if options.clover and (options.video or options.text):
+        raise ConfigError("--clover is a whole model; leave --video and --text out")
+    if not (options.clover or options.video or options.text):
+        raise ConfigError("nothing to import; name a file with --video, --text or --clover")
+    if not options.out:
+        raise ConfigError("no folder to write; name one with --out")
+    of_clover = ("tokenizer", "answers", "num_heads", "num_frames", "frame_size")
+    wrong = [name for name in of_clover if getattr(options, name) and not options.clover]
+    if wrong:
+        raise ConfigError(f"--{wrong[0].replace('_', '-')} goes with --clover; encoders get it from their own files")
+    if options.window is not None and min(options.window) < 1:
+        raise ConfigError(f"window {options.window} has no tokens; give three numbers of 1 or more")
+    for name in ("num_heads", "num_frames", "frame_size", "text_positions"):
+        if getattr(options, name) < 0:
+            raise ConfigError(f"{name} is {getattr(options, name)}; give 1 or more, or 0 to keep the file's")
+    if options.patch_frames < 1:
+        raise ConfigError(f"patch_frames is {options.patch_frames}; give 1 or more")

@@ -1,0 +1,179 @@
+"""Encoders of Hugging Face's transformers in a pre-training run: what they change of it, and their weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clover.data.borrowed_tokenizer import tokenizer_of
+from clover.data.text import Tokenizer
+from clover.errors import ConfigError
+from clover.experiment.configs import PretrainingExperiment, StageConfig
+from clover.experiment.starting import Start
+from clover.modeling.borrowed_shape import describe_video, vision_part
+from clover.modeling.borrowed_text import BorrowedTextConfig, check_is_text, describe_text
+from clover.modeling.borrowed_video import BorrowedVideoConfig
+from clover.modeling.huggingface import architecture, config_of, find_folder, read_config, read_pixels, read_weights
+from clover.modeling.model import CloverModel
+from clover.modeling.pixels import PixelConfig
+from clover.modeling.sizes import around
+from clover.modeling.weights import load_strictly
+from clover.training.adapters import Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Borrowing:
+    """A run around encoders of others."""
+
+    experiment: PretrainingExperiment
+    """The run's settings, which the encoders have changed."""
+    tokenizer: Tokenizer | None = None
+    """The text encoder's."""
+    weights: dict[Part, dict[str, Tensor]] = field(default_factory=dict)
+    """By part, under the library's names."""
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    """Of the weights, by part."""
+
+    def put_into(self, network: CloverModel) -> None:
+        """Replace a network's weights by those of the encoders; all others stay as they are."""
+        for part, weights in self.weights.items():
+            load_strictly(network.get_submodule(f"{part}.borrowed.model"), weights, source=f"the {part}")
+
+
+def borrow(experiment: PretrainingExperiment, start: Start | None, *, quiet: bool = False) -> Borrowing:
+    """Read the encoders that a run names; a run that names none comes back as it is.
+
+    Args:
+        experiment: The run.
+        start: What it starts from; encoders of others that are taken from there bring their shape along.
+        quiet: Show nothing.
+
+    Raises:
+        ConfigError: an encoder is named wrongly, transformers is not installed, or texts are longer than its positions.
+        CheckpointError: an encoder is missing, broken, or of no use here.
+        TextError: a text encoder's tokenizer is.
+    """
+    made = Borrowing(experiment=experiment)
+    if start is not None:
+        made = replace(made, experiment=_of_start(experiment, start))
+    if experiment.video_encoder:
+        made = _with_video(made, find_folder(experiment.video_encoder, option="--video-encoder"), quiet=quiet)
+    if experiment.text_encoder:
+        made = _with_text(made, find_folder(experiment.text_encoder, option="--text-encoder"), quiet=quiet)
+    return made
+
+
+def _of_start(experiment: PretrainingExperiment, start: Start) -> PretrainingExperiment:
+    model = start.model
+    if model is None:  # imported encoders are Clover's own
+        return experiment
+    if "video_encoder" in experiment.init_parts and isinstance(model.video, BorrowedVideoConfig):
+        experiment = _around_video(experiment, model.video, model.pixels)
+    if "text_encoder" in experiment.init_parts and isinstance(model.text, BorrowedTextConfig):
+        experiment = _around_text(experiment, model.text)
+    return experiment
+
+
+def _with_video(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
+    inputs = made.experiment.inputs
+    plain = vision_part(read_config(folder))
+    config = describe_video(
+        architecture(config_of(plain, source=str(folder))),
+        num_frames=inputs.num_frames,
+        frame_size=inputs.frames.size,
+        source=str(folder),
+    )
+    rule = read_pixels(folder)
+    pixels = PixelConfig() if rule is None else PixelConfig(mean=rule.mean, deviation=rule.deviation)
+    weights = read_weights(folder, config.architecture)
+    if not quiet:
+        grid = " x ".join(map(str, config.grid))
+        _say(
+            f"video encoder from {folder}: {config.architecture['model_type']}, {_count(weights)} weights; "
+            f"{config.num_frames} frames of {config.frame_size} pixels become {grid} tokens of width "
+            f"{config.output_width}"
+        )
+        if rule is None:
+            _say(f"{folder} holds no preprocessor_config.json: pixels are normalised by ImageNet's figures")
+    return replace(
+        made,
+        experiment=_around_video(made.experiment, config, pixels),
+        weights={**made.weights, "video_encoder": weights},
+        fingerprints={**made.fingerprints, "video_encoder": _fingerprint(config.architecture, weights)},
+    )
+
+
+def _with_text(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
+    plain = architecture(config_of(read_config(folder), source=str(folder)))
+    check_is_text(plain, source=str(folder))
+    tokenizer = tokenizer_of(folder)
+    config = describe_text(
+        plain, vocabulary_size=tokenizer.vocabulary_size, pad_id=tokenizer.pad_id, source=str(folder)
+    )
+    weights = read_weights(folder, plain)
+    if not quiet:
+        _say(
+            f"text encoder from {folder}: {plain['model_type']}, {_count(weights)} weights; "
+            f"{config.vocabulary_size:,} word pieces, tokens of width {config.width}"
+        )
+    return replace(
+        made,
+        experiment=_around_text(made.experiment, config),
+        tokenizer=tokenizer,
+        weights={**made.weights, "text_encoder": weights},
+        fingerprints={**made.fingerprints, "text_encoder": _fingerprint(plain, weights)},
+    )
+
+
+def _around_video(
+    experiment: PretrainingExperiment, config: BorrowedVideoConfig, pixels: PixelConfig
+) -> PretrainingExperiment:
+    """Frames as the encoder takes them, and no warm start: its weights are what that is to give."""
+    frames, data = experiment.inputs.frames, experiment.data
+    if frames.size != config.frame_size:
+        short = frames.training_short_side
+        scaled = None if short is None else round(short * config.frame_size / frames.size)
+        frames = replace(frames, size=config.frame_size, training_short_side=scaled)
+    if data.num_kept_frames % config.num_frames:
+        data = replace(data, num_kept_frames=-(-data.num_kept_frames // config.num_frames) * config.num_frames)
+    return replace(
+        experiment,
+        data=data,
+        model=replace(around(experiment.model, video=config), pixels=pixels),
+        inputs=replace(experiment.inputs, num_frames=config.num_frames, frames=frames),
+        video_warm_start=StageConfig(),
+    )
+
+
+def _around_text(experiment: PretrainingExperiment, config: BorrowedTextConfig) -> PretrainingExperiment:
+    longest = experiment.inputs.max_text_length
+    if longest > config.max_length:
+        raise ConfigError(
+            f"texts of {longest} tokens are longer than the {config.max_length} positions of the text encoder; "
+            f"use --inputs.max-text-length {config.max_length}"
+        )
+    return replace(experiment, model=around(experiment.model, text=config), text_warm_start=StageConfig())
+
+
+def _fingerprint(plain: dict[str, Any], weights: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _count(weights: dict[str, Tensor]) -> str:
+    num_weights = sum(value.numel() for value in weights.values())
+    return f"{num_weights / 1e6:.1f} M" if num_weights >= 1e6 else f"{num_weights:,}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

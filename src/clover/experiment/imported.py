@@ -1,0 +1,200 @@
+"""A folder of encoders that others trained: what `clover import` leaves and `clover pretrain --init` begins with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from clover.config import from_plain, to_plain
+from clover.data.text import Tokenizer
+from clover.errors import CheckpointError, ConfigError
+from clover.files import write_folder
+from clover.modeling.model import ModelConfig
+from clover.modeling.pixels import PixelConfig
+from clover.modeling.text_encoder import TextEncoderConfig
+from clover.modeling.video_swin import VideoEncoderConfig
+from clover.modeling.weights import save_tensors
+from clover.pipeline import InputConfig
+
+_FORMAT = "clover-encoders-1"
+_CONFIG, _WEIGHTS, _WORDS = "encoders.json", "encoders.safetensors", "tokenizer.json"
+_FILES = {_CONFIG, _WEIGHTS, _WORDS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where an encoder comes from."""
+
+    part: str
+    """Which encoder."""
+    dialect: str
+    """What the file was recognised as."""
+    file: str
+    """Its name, without folders."""
+    sha256: str
+    """Of the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodersConfig:
+    """Everything in encoders.json."""
+
+    format: Literal["clover-encoders-1"] = "clover-encoders-1"
+    """Version of the folder's layout."""
+    video: VideoEncoderConfig | None = None
+    """Geometry of the video encoder, if there is one."""
+    text: TextEncoderConfig | None = None
+    """Geometry of the text encoder, if there is one."""
+    pixels: PixelConfig = field(default_factory=PixelConfig)
+    """How the video encoder wants its pixels."""
+    sources: tuple[Source, ...] = ()
+    """Where the encoders come from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoders:
+    """A video encoder, a text encoder with its words and perhaps its masked-word head, or both."""
+
+    config: EncodersConfig
+    state: dict[str, Tensor]
+    """Weights under our names."""
+    tokenizer: Tokenizer | None
+    """The text encoder's words."""
+
+    @classmethod
+    def is_there(cls, folder: str | Path) -> bool:
+        """Whether a folder holds imported encoders (and no whole checkpoint)."""
+        return (Path(folder) / _CONFIG).is_file()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Encoders:
+        """Read what `save` wrote.
+
+        Raises:
+            CheckpointError: a file is missing or broken, or the words are not those of the text encoder.
+        """
+        folder = Path(folder)
+        config = _read_config(folder / _CONFIG)
+        try:
+            state = load_file(folder / _WEIGHTS)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{folder / _WEIGHTS} is not readable ({error}); import again") from error
+        tokenizer = None
+        if config.text is not None:
+            tokenizer = Tokenizer.load(folder / _WORDS)
+            check_words(tokenizer, config.text.vocabulary_size, source=str(folder))
+        return cls(config=config, state=state, tokenizer=tokenizer)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder, whole or not at all; imported encoders that are there are replaced.
+
+        Raises:
+            CheckpointError: the folder holds something else too, which would be lost.
+            WriteError: the place cannot be written.
+        """
+        folder = Path(folder)
+        other = sorted({path.name for path in folder.iterdir()} - _FILES) if folder.is_dir() else []
+        if other:
+            raise CheckpointError(
+                f"{folder} holds other things ({', '.join(other[:3])}); import into a folder of its own"
+            )
+
+        def fill(aside: Path) -> None:
+            plain = json.dumps(to_plain(self.config), indent=2)
+            (aside / _CONFIG).write_text(plain + "\n", encoding="utf-8")
+            save_tensors(aside / _WEIGHTS, self.state, {"format": "pt"})
+            if self.tokenizer is not None:
+                self.tokenizer.save(aside)
+
+        write_folder(folder, fill)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short name of these exact weights and words."""
+        digest = hashlib.sha256(json.dumps(to_plain(self.config), sort_keys=True).encode())
+        digest.update(self.tokenizer.fingerprint.encode() if self.tokenizer else b"")
+        for name, value in sorted(self.state.items()):
+            digest.update(name.encode())
+            digest.update(value.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def adopted_by(self, model: ModelConfig, inputs: InputConfig, *, video: bool, text: bool) -> ModelConfig:
+        """A run's network with the geometry of these encoders.
+
+        What training chooses stays the run's: dropout, stochastic depth, depth of the fusion, the shared space.
+
+        Args:
+            model: The run's network.
+            inputs: What goes into it; the fusion's positions follow the grid that the video encoder makes of it.
+            video: Take the video encoder's geometry, where there is one.
+            text: Take the text encoder's, where there is one; the fusion encoder's layers get the same width.
+        """
+        if video and self.config.video is not None:
+            own = replace(
+                self.config.video,
+                stochastic_depth=model.own_video.stochastic_depth,
+                initial_position_bias=model.own_video.initial_position_bias,
+            )
+            size = inputs.frames.size
+            t, h, w = own.output_grid(inputs.num_frames, size, size)
+            fusion = replace(
+                model.fusion, video_width=own.output_width, num_spatial_positions=h * w, num_temporal_positions=t
+            )
+            model = replace(model, video=own, fusion=fusion, pixels=self.config.pixels)
+        if text and self.config.text is not None:
+            theirs = self.config.text.transformer
+            layers = replace(theirs, dropout=model.own_text.transformer.dropout)
+            mixing = replace(
+                theirs, num_layers=model.fusion.transformer.num_layers, dropout=model.fusion.transformer.dropout
+            )
+            model = replace(
+                model,
+                text=replace(self.config.text, transformer=layers),
+                fusion=replace(model.fusion, transformer=mixing),
+            )
+        return model
+
+
+def first_layers_for_fusion(state: dict[str, Tensor], num_layers: int) -> dict[str, Tensor]:
+    """The text encoder's first layers under the fusion encoder's names: what it starts from (method, section 1)."""
+    theirs, ours = "text_encoder.transformer.layers.", "fusion_encoder.transformer.layers."
+    return {
+        name.replace(theirs, ours): value.clone()
+        for name, value in state.items()
+        if name.startswith(theirs) and int(name.removeprefix(theirs).partition(".")[0]) < num_layers
+    }
+
+
+def check_words(tokenizer: Tokenizer, num_words: int, *, source: str) -> None:
+    """Whether a tokenizer is that of a text encoder.
+
+    Raises:
+        CheckpointError: their numbers of word pieces differ.
+    """
+    if tokenizer.vocabulary_size != num_words:
+        raise CheckpointError(
+            f"{source}: the tokenizer has {tokenizer.vocabulary_size} word pieces, the text encoder {num_words}; "
+            "give the vocabulary that it was trained with"
+        )
+
+
+def _read_config(path: Path) -> EncodersConfig:
+    try:
+        plain: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not readable JSON ({error}); import again") from error
+    if not isinstance(plain, dict) or plain.get("format") != _FORMAT:
+        raise CheckpointError(f"{path} is not of a version this program reads ({_FORMAT}); import again")
+    try:
+        return from_plain(EncodersConfig, plain, where=path.name)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error

@@ -1,0 +1,150 @@
+"""Encoders that others trained become a folder that runs start from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from clover.data.text import Tokenizer
+from clover.errors import CheckpointError
+from clover.experiment.imported import Encoders, EncodersConfig, Source, check_words
+from clover.files import checksum
+from clover.modeling.bert import TextImport, import_bert
+from clover.modeling.official import is_official, video_part
+from clover.modeling.pixels import PixelConfig
+from clover.modeling.positions import resized_words
+from clover.modeling.swin_import import VideoImport, import_video
+from clover.modeling.video_swin import VideoEncoderConfig
+from clover.modeling.weight_files import WeightFile, read_weights
+from clover.modeling.windows import Size
+
+ChannelOrder = Literal["auto", "rgb", "bgr"]
+PositionBias = Literal["auto", "published", "exact"]
+_MEANS, _DEVIATIONS = "image_mean", "image_std"
+"""What preprocessor_config.json of the Hub calls them, on the scale 0..1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """How a video encoder is taken over."""
+
+    window: Size | None = None
+    """Frames, rows and columns (in tokens) of a window; None keeps the file's."""
+    patch_frames: int = 2
+    """Frames of a patch, of an image encoder that is inflated."""
+    position_bias: PositionBias = "auto"
+    """Bias of clipped windows; auto: as the publisher's code does."""
+    channel_order: ChannelOrder = "auto"
+    """Order of the channels that it was trained on; auto: blue first for official Clover, else red first."""
+
+
+def import_encoders(
+    video: str, text: str, *, options: VideoOptions, text_positions: int = 0
+) -> tuple[Encoders, list[str]]:
+    """Take over a video encoder, a text encoder, or both.
+
+    Args:
+        video: File or folder of a Swin encoder; empty leaves it out.
+        text: Folder of a BERT, or its file of weights; empty leaves it out.
+        options: How the video encoder is taken over.
+        text_positions: Number of text positions; 0 keeps the file's.
+
+    Returns:
+        The encoders, and lines that say what was taken and what was not.
+
+    Raises:
+        CheckpointError: a file is missing, broken, unsafe, of no known dialect, or does not fit.
+    """
+    config, state, told = EncodersConfig(), dict[str, Tensor](), []
+    tokenizer = None
+    if video:
+        file = read_weights(video)
+        found = _video(file, options)
+        config = replace(config, video=_bias_rule(found, options), pixels=_pixels(file, options))
+        config = replace(config, sources=(_source("video encoder", found.dialect, file.path),))
+        state |= found.state
+        told += _told_of_video(found, config)
+    if text:
+        words = import_bert(text)
+        words = _with_positions(words, text_positions)
+        tokenizer = Tokenizer.load(words.path.parent)
+        check_words(tokenizer, words.config.vocabulary_size, source=text)
+        config = replace(
+            config, text=words.config, sources=(*config.sources, _source("text encoder", "BERT", words.path))
+        )
+        state |= words.state
+        told += _told_of_text(words)
+    return Encoders(config=config, state=state, tokenizer=tokenizer), told
+
+
+def _video(file: WeightFile, options: VideoOptions) -> VideoImport:
+    state, dialect = file.state, ""
+    if is_official(state):
+        state, dialect = video_part(state), "official Clover, its video encoder"
+    found = import_video(state, source=str(file.path), window=options.window, patch_frames=options.patch_frames)
+    return replace(found, dialect=dialect or found.dialect)
+
+
+def _bias_rule(found: VideoImport, options: VideoOptions) -> VideoEncoderConfig:
+    if options.position_bias == "auto":
+        return found.config
+    return replace(found.config, clipped_window_bias=options.position_bias)
+
+
+def _pixels(file: WeightFile, options: VideoOptions) -> PixelConfig:
+    """By the file beside the weights that says so (of the Hub), else ImageNet's; blue first for official Clover."""
+    order: Literal["rgb", "bgr"] = "bgr" if is_official(file.state) else "rgb"
+    if options.channel_order != "auto":
+        order = options.channel_order
+    beside = file.path.parent / "preprocessor_config.json"
+    if not beside.is_file():
+        return PixelConfig(channel_order=order)
+    try:
+        plain = json.loads(beside.read_text(encoding="utf-8"))
+        mean, deviation = ([255.0 * float(value) for value in plain[name]] for name in (_MEANS, _DEVIATIONS))
+        (red, green, blue), (red_by, green_by, blue_by) = mean, deviation
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{beside} gives no {_MEANS} and {_DEVIATIONS} of three channels each ({error})"
+        ) from error
+    return PixelConfig(mean=(red, green, blue), deviation=(red_by, green_by, blue_by), channel_order=order)
+
+
+def _with_positions(words: TextImport, num_positions: int) -> TextImport:
+    if num_positions in (0, words.config.max_length):
+        return words
+    name = "text_encoder.position_embedding.weight"
+    state = words.state | {name: resized_words(words.state[name], num_positions)}
+    how = "cut" if num_positions < words.config.max_length else "drawn out linearly, which changes every text"
+    told = (*words.told, f"text positions {how}: {words.config.max_length} to {num_positions}")
+    return replace(words, state=state, config=replace(words.config, max_length=num_positions), told=told)
+
+
+def _source(part: str, dialect: str, path: Path) -> Source:
+    return Source(part=part, dialect=dialect, file=path.name, sha256=checksum(path))
+
+
+def _told_of_video(found: VideoImport, config: EncodersConfig) -> list[str]:
+    video = found.config
+    count = sum(value.numel() for value in found.state.values())
+    channels = "red first" if config.pixels.channel_order == "rgb" else "blue first (BGR)"
+    window, patch = ("x".join(map(str, size)) for size in (video.window, video.patch_size))
+    return [
+        f"video encoder: {found.dialect}, {count / 1e6:.1f} M weights, width {video.width}, depths "
+        f"{'-'.join(map(str, video.depths))}, window {window}, patch {patch}; channels: {channels}",
+        *(f"  {line}" for line in found.told),
+    ]
+
+
+def _told_of_text(words: TextImport) -> list[str]:
+    layers = words.config.transformer
+    count = sum(value.numel() for value in words.state.values())
+    return [
+        f"text encoder: BERT, {count / 1e6:.1f} M weights, width {layers.width}, {layers.num_layers} layers, "
+        f"{layers.num_heads} heads, {words.config.vocabulary_size} word pieces, epsilon {layers.norm_epsilon:g}",
+        *(f"  {line}" for line in words.told),
+    ]

@@ -1,0 +1,164 @@
+"""BERT from a folder of the Hub, under our names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clover.errors import CheckpointError
+from clover.modeling.heads import MaskedWordHead
+from clover.modeling.layers import TransformerConfig
+from clover.modeling.text_encoder import TextEncoder, TextEncoderConfig
+from clover.modeling.weight_files import read_weights
+from clover.modeling.weights import check_fit, from_official
+
+_SIZES = {
+    "vocab_size": "number of word pieces",
+    "hidden_size": "width",
+    "num_hidden_layers": "number of layers",
+    "num_attention_heads": "number of heads",
+    "intermediate_size": "feed-forward width",
+    "max_position_embeddings": "number of positions",
+}
+_FIXED = {
+    "model_type": ("bert", "another architecture"),
+    "hidden_act": ("gelu", "another activation"),
+    "position_embedding_type": ("absolute", "other positions"),
+    "is_decoder": (False, "a decoder"),
+    "add_cross_attention": (False, "a decoder"),
+}
+"""What config.json must say where it says something, and what it is otherwise."""
+_UNUSED = {
+    r"pooler\..*": "its pooler, read by no objective",
+    r"cls\.seq_relationship\..*": "its head for the next sentence",
+    r"embeddings\.position_ids": "a constant",
+}
+_HEAD = {
+    "cls.predictions.transform.dense.": "mlm_head.predictions.transform.dense.",
+    "cls.predictions.transform.LayerNorm.": "mlm_head.predictions.transform.LayerNorm.",
+    "cls.predictions.decoder.": "mlm_head.predictions.decoder.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextImport:
+    """A text encoder that somebody else trained, and its masked-word head where it came with one."""
+
+    state: dict[str, Tensor]
+    """Weights under our names, with ``text_encoder.`` or ``masked_word_head.`` before each."""
+    config: TextEncoderConfig
+    """Geometry; epsilon and dropout by config.json."""
+    told: tuple[str, ...]
+    """What was done with it: a line each."""
+    path: Path
+    """The file of weights that was read."""
+
+
+def import_bert(place: str | Path) -> TextImport:
+    """Take over BERT: weights (safetensors or bin) and config.json beside them.
+
+    Raises:
+        CheckpointError: a file is missing or broken, it is another architecture, or a weight is missing, too many or of
+            another shape than config.json says.
+    """
+    file = read_weights(place)
+    config_path = file.path.parent / "config.json"
+    plain = _read_config(config_path, file.path)
+    config = _config(plain, config_path)
+    source = str(file.path)
+    state, told = _translated(file.state, source)
+    parts: dict[str, nn.Module] = {}
+    with torch.device("meta"):
+        parts["text_encoder."] = TextEncoder(config)
+        if any(name.startswith("masked_word_head.") for name in state):
+            width = config.transformer.width
+            parts["masked_word_head."] = MaskedWordHead(width=width, vocabulary_size=config.vocabulary_size)
+    for prefix, part in parts.items():
+        bare = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        check_fit(part, bare, source=f"{source} (BERT by {config_path.name})")
+    return TextImport(state=state, config=config, told=told, path=file.path)
+
+
+def _read_config(path: Path, weights: Path) -> dict[str, Any]:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{weights} has no config.json beside it, which tells the number of attention heads; give BERT's folder"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not readable JSON ({error}); download it again") from error
+    if not isinstance(plain, dict):
+        raise CheckpointError(f"{path} is not a configuration of a model: it is no JSON object")
+    return plain
+
+
+def _config(plain: Mapping[str, Any], path: Path) -> TextEncoderConfig:
+    for name, (expected, otherwise) in _FIXED.items():
+        if plain.get(name, expected) != expected:
+            raise CheckpointError(
+                f"{path} says {name} {plain[name]!r}, {otherwise}; BERT with {name} {expected!r} is imported"
+            )
+    sizes = {}
+    for name, what in _SIZES.items():
+        value = plain.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10_000_000:
+            raise CheckpointError(f"{path} gives no {what}: {name} is {value!r}")
+        sizes[name] = value
+    epsilon, dropout = plain.get("layer_norm_eps", 1e-12), plain.get("hidden_dropout_prob", 0.1)
+    if not isinstance(epsilon, float) or not isinstance(dropout, int | float):
+        raise CheckpointError(f"{path}: layer_norm_eps {epsilon!r} and hidden_dropout_prob {dropout!r} must be numbers")
+    return TextEncoderConfig(
+        vocabulary_size=sizes["vocab_size"],
+        max_length=sizes["max_position_embeddings"],
+        transformer=TransformerConfig(
+            width=sizes["hidden_size"],
+            num_layers=sizes["num_hidden_layers"],
+            num_heads=sizes["num_attention_heads"],
+            feed_forward_width=sizes["intermediate_size"],
+            dropout=float(dropout),
+            norm_epsilon=epsilon,
+        ),
+    )
+
+
+def _translated(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    official: dict[str, Tensor] = {}
+    unused: dict[str, int] = {}
+    for name, value in state.items():
+        # TensorFlow's names in the first releases
+        plain = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name.removeprefix("bert."))
+        plain = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", plain)
+        why = next((why for pattern, why in _UNUSED.items() if re.fullmatch(pattern, plain)), None)
+        head = next((theirs for theirs in _HEAD if plain.startswith(theirs)), None)
+        if why is not None:
+            unused[why] = unused.get(why, 0) + 1
+        elif plain == "cls.predictions.bias":
+            official["mlm_head.predictions.decoder.bias"] = value
+        elif head is not None:
+            official[_HEAD[head] + plain.removeprefix(head)] = value
+        elif plain.startswith(("embeddings.", "encoder.layer.")):
+            official[f"text_backbone.bert.{plain}"] = value
+        else:
+            raise CheckpointError(f"{source}: unknown weight {name!r}; BERT has none of this name")
+    told = [f"not used: {', '.join(unused)}"] if unused else []
+    has_head = any(name.startswith("mlm_head.") for name in official)
+    decoder, words = "mlm_head.predictions.decoder.weight", "text_backbone.bert.embeddings.word_embeddings.weight"
+    if has_head and decoder not in official and words in official:
+        official[decoder] = official[words].clone()
+        told.append("its masked-word head shares the word embeddings; here it gets a copy of them")
+    elif not has_head:
+        told.append("it has no masked-word head; a run begins with a fresh one")
+    try:
+        translated = from_official(official).state
+    except CheckpointError as error:
+        why = str(error).removesuffix(": this is not an official Clover state dict").replace("text_backbone.bert.", "")
+        raise CheckpointError(f"{source} is not BERT: {why}") from None
+    return translated, tuple(told)

@@ -1,0 +1,111 @@
+"""A text encoder of Hugging Face's transformers in place of Clover's own: any one of BERT's kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from clover.errors import CheckpointError, ConfigError
+from clover.modeling.huggingface import Borrowed, build, config_of, model_class
+
+_OFFSET_TYPES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "data2vec-text")
+"""Models whose positions are counted from one after the number of [PAD]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BorrowedTextConfig:
+    """A text model of the library: its config and what Clover must know of it."""
+
+    architecture: dict[str, Any]
+    """The library's config of the model."""
+    vocabulary_size: int
+    """Number of token ids of its tokenizer; the model itself may have room for more."""
+    max_length: int
+    """The longest text in tokens."""
+    width: int
+    """Width of a token."""
+    norm_epsilon: float = 1e-12
+    """Epsilon of its LayerNorms, for the masked-word head."""
+
+
+def check_is_text(plain: dict[str, Any], *, source: str) -> None:
+    """Find out whether a model encodes texts, before its tokenizer is looked for.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    kind = plain["model_type"]
+    if plain.get("is_encoder_decoder"):
+        raise CheckpointError(f"{source}: {kind} is an encoder with a decoder; give an encoder, such as BERT")
+    if any(name in plain for name in ("text_config", "vision_config")):
+        raise CheckpointError(f"{source}: {kind} is a model of texts and something else; give a text encoder alone")
+    name = model_class(config_of(plain, source=source)).main_input_name
+    if name != "input_ids":
+        raise CheckpointError(f"{source}: {kind} takes {name}, not words; it is no text encoder")
+
+
+def describe_text(plain: dict[str, Any], *, vocabulary_size: int, pad_id: int, source: str) -> BorrowedTextConfig:
+    """What Clover must know of a text model; its weights are neither needed nor made.
+
+    Args:
+        plain: The architecture.
+        vocabulary_size: Of its tokenizer.
+        pad_id: Of its tokenizer.
+        source: Name of the folder, for messages.
+
+    Raises:
+        CheckpointError: it is no text encoder, or the tokenizer is another model's.
+    """
+    kind = plain["model_type"]
+    check_is_text(plain, source=source)
+    with torch.device("meta"):
+        model: Any = build(plain)
+    room = model.get_input_embeddings().weight.shape[0]
+    if vocabulary_size > room:
+        raise CheckpointError(
+            f"{source}: its tokenizer has {vocabulary_size} ids, the model words for {room}; they are of two models"
+        )
+    if plain.get("pad_token_id") not in (None, pad_id):
+        raise CheckpointError(
+            f"{source}: [PAD] is {plain['pad_token_id']} to the model and {pad_id} to the tokenizer; "
+            "they are of two models"
+        )
+    longest = int(plain.get("max_position_embeddings") or 512)
+    return BorrowedTextConfig(
+        architecture=plain,
+        vocabulary_size=vocabulary_size,
+        max_length=longest - pad_id - 1 if kind in _OFFSET_TYPES else longest,
+        width=int(config_of(plain).hidden_size),
+        norm_epsilon=float(plain.get("layer_norm_eps") or 1e-12),
+    )
+
+
+class BorrowedTextEncoder(nn.Module):
+    """Token ids to one vector per token, by a model of the library."""
+
+    def __init__(self, config: BorrowedTextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.max_length = config.max_length
+        self.borrowed = Borrowed(config.architecture)
+
+    def layers_in_order(self) -> list[nn.Module]:
+        """The layers, from the input to the output."""
+        return self.borrowed.layers_in_order()
+
+    def forward(self, token_ids: Int[Tensor, "b l"], is_token: Bool[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
+        """Encode texts; the first token is [CLS]. Vectors at padding are computed and meaningless.
+
+        Raises:
+            ConfigError: a text is longer than the model's positions.
+        """
+        length = token_ids.shape[1]
+        if length > self.max_length:
+            raise ConfigError(f"a text of {length} tokens is longer than the encoder's {self.max_length} positions")
+        output = self.borrowed.model(input_ids=token_ids, attention_mask=is_token.long())
+        tokens: Tensor = output.last_hidden_state
+        return tokens

@@ -1,0 +1,324 @@
+"""Models of Hugging Face's transformers: found in a folder, built from their config, read with every weight checked.
+
+Nothing of a folder is run: model code comes from the installed library alone, and old ``.bin`` files are read as
+tensors or refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clover.errors import CheckpointError, ConfigError
+
+_PREFIX = "hf:"
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_FORGOTTEN = {
+    *("auto_map", "architectures", "_name_or_path", "transformers_version", "id2label", "label2id"),
+    *("torch_dtype", "dtype", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
+}
+"""What a config says besides the architecture: code to be run, number formats, names of classes."""
+_UNREAD = {"vjepa2": ("predictor",)}
+"""Parts of a model that no token comes from, by its type; they are left out."""
+_SECONDS = 10.0
+"""How long the Hub may take to answer at all."""
+
+
+def check_transformers() -> None:
+    """Find out whether the library is there.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if find_spec("transformers") is None:
+        raise ConfigError("encoders of others need transformers: pip install 'clover-vl[hf]'")
+
+
+def find_folder(source: str, *, option: str) -> Path:
+    """The folder of a model that is named as ``hf:FOLDER``, or as ``hf:ORGANISATION/NAME`` of the Hub.
+
+    Raises:
+        ConfigError: it is named in another way, or transformers is not installed.
+        CheckpointError: there is no such folder, and the Hub does not have it or cannot be reached.
+    """
+    name = source.removeprefix(_PREFIX)
+    if not source.startswith(_PREFIX) or not name:
+        raise ConfigError(f"{option} is {source!r}; give hf: and a folder of a transformers model, as in hf:FOLDER")
+    check_transformers()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    is_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not folder.exists()
+    if not is_id:
+        raise CheckpointError(f"{folder} is not a folder; give one that holds a config.json and weights")
+    return _from_hub(name)
+
+
+def _from_hub(name: str) -> Path:
+    """A model of the Hub: from the cache where it is, else downloaded, without the code that may lie beside it."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    wanted = ["*.json", "*.txt", "*.safetensors", "*.model"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
+    except Exception as missing:  # the library raises many kinds
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+            raise CheckpointError(
+                f"there is no folder {name}, and of the Hub it is not in the cache (HF_HUB_OFFLINE is set); "
+                "give the folder of a copy"
+            ) from missing
+    try:
+        files = HfApi().model_info(name, timeout=_SECONDS).siblings or []
+        if not any(file.rfilename.endswith(".safetensors") for file in files):
+            wanted.append("*.bin")
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except Exception as error:
+        raise CheckpointError(
+            f"there is no folder {name}, and it cannot be had from the Hub ({_line(error)}); give the folder of a copy"
+        ) from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The architecture that a folder's config.json describes, as plain values.
+
+    Raises:
+        CheckpointError: there is none, or it is of a kind that the installed library does not know.
+    """
+    from transformers import CONFIG_MAPPING
+
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder} holds no config.json; give the folder of a transformers model")
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not readable JSON ({error}); copy it again") from error
+    kind = plain.get("model_type") if isinstance(plain, dict) else None
+    if kind is None:
+        raise CheckpointError(f"{path} names no model_type: it is not the config of a transformers model")
+    if kind not in CONFIG_MAPPING:
+        raise CheckpointError(f"{path}: model_type {kind!r} is unknown to transformers; code of others is never run")
+    if plain.get("quantization_config"):
+        raise CheckpointError(f"{path}: the weights are quantised; give the model they were made from")
+    return plain
+
+
+def architecture(config: Any) -> dict[str, Any]:
+    """What is kept of a library's config: all that `build` needs, as JSON values."""
+    plain = {name: value for name, value in config.to_dict().items() if name not in _FORGOTTEN}
+    kept: dict[str, Any] = json.loads(json.dumps(plain))
+    return kept
+
+
+def config_of(plain: Mapping[str, Any], *, source: str = "config.json") -> Any:
+    """The library's config object.
+
+    Args:
+        plain: Its values.
+        source: Where they are from, for messages.
+
+    Raises:
+        CheckpointError: the installed library does not know it, or refuses a value.
+    """
+    check_transformers()
+    from transformers import CONFIG_MAPPING
+
+    values = {name: value for name, value in plain.items() if name not in _FORGOTTEN}
+    kind = values.pop("model_type", None)
+    if kind not in CONFIG_MAPPING:
+        raise CheckpointError(f"{source}: model_type {kind!r} is unknown to transformers; install a newer one")
+    try:
+        return CONFIG_MAPPING[kind].from_dict(values)
+    except Exception as error:
+        raise CheckpointError(f"{source}: transformers refuses this config of a {kind} ({_line(error)})") from error
+
+
+def build(plain: Mapping[str, Any]) -> nn.Module:
+    """A model with the library's own fresh weights, always the same, in float32, less parts that nobody reads.
+
+    It is built as it stands, never on the meta device: tables that are in no file are then computed (a model that is
+    loaded there comes back with garbage in them).
+
+    Raises:
+        CheckpointError: the library has no encoder of this kind.
+    """
+    config = config_of(plain)
+    cls = model_class(config)
+    takes_pooler = "add_pooling_layer" in inspect.signature(cls.__init__).parameters
+    try:
+        with torch.random.fork_rng(devices=[]), _quiet():
+            torch.manual_seed(0)
+            model: nn.Module = cls(config, **({"add_pooling_layer": False} if takes_pooler else {}))
+    except Exception as error:
+        raise CheckpointError(f"transformers cannot build this {config.model_type} model ({_line(error)})") from error
+    for name in _UNREAD.get(config.model_type, ()):
+        delattr(model, name)
+    return model
+
+
+def model_class(config: Any) -> Any:
+    """The library's class of encoder for a config.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    from transformers import MODEL_MAPPING
+
+    found: Any = MODEL_MAPPING.get(type(config), None)
+    if not isinstance(found, type):
+        raise CheckpointError(f"transformers has no encoder of model_type {config.model_type!r}")
+    return found
+
+
+def read_weights(folder: Path, plain: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a folder, under the names of the model that `build` makes from the same architecture.
+
+    The library itself reads them, because it knows the names of older files; what it would leave to chance is an
+    error here.
+
+    Raises:
+        CheckpointError: there are no weights, they are broken, hold code, or do not fit the architecture.
+    """
+    if not any((folder / name).is_file() for name in _WEIGHTS):
+        raise CheckpointError(f"{folder} holds no weights; it needs one of {', '.join(_WEIGHTS)}")
+    if (folder / "adapter_config.json").is_file():
+        raise CheckpointError(f"{folder} holds adapters beside the model; merge them into it first")
+    expected = build(plain)
+    config = config_of(plain)
+    try:
+        with _quiet():
+            model, found = model_class(config).from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
+                dtype=torch.float32,
+            )
+    except Exception as error:
+        raise CheckpointError(f"{folder}: its weights cannot be read ({_line(error)}); copy them again") from error
+    own, state = expected.state_dict(), model.state_dict()
+    others = sorted(name for name, *_ in found["mismatched_keys"] if name in own)
+    lacking = sorted(set(found["missing_keys"]) & set(own) | set(own) - set(state))
+    if lacking or others:
+        names, what = (lacking, "lack") if lacking else (others, "have another shape at")
+        raise CheckpointError(
+            f"{folder}: its weights {what} {', '.join(names[:3])}{_more(len(names) - 3)}; they are of another "
+            f"architecture than config.json says, or incomplete"
+        )
+    return {name: state[name] for name in own}
+
+
+def checkpointing(model: nn.Module) -> None:
+    """Let a model keep the inputs of its layers only, and compute the rest again for the gradients.
+
+    Raises:
+        ConfigError: the library cannot do so with it.
+    """
+    settings = {"use_reentrant": False}
+    try:
+        now: Any = getattr(model, "activation_checkpointing_enable", None)
+        before: Any = getattr(model, "gradient_checkpointing_enable", None)  # its older name
+        if now is not None:
+            now(activation_checkpointing_kwargs=settings)
+        else:
+            before(gradient_checkpointing_kwargs=settings)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{type(model).__name__} cannot compute activations again; leave that out") from error
+
+
+class Borrowed(nn.Module):
+    """A model of the library as a part of ours; its weights are its own affair, also when ours are drawn anew."""
+
+    def __init__(self, plain: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model = build(plain)
+
+    def train(self, mode: bool = True) -> Borrowed:
+        """A model of which nothing learns stays in evaluation mode: without dropout."""
+        super().train(mode)
+        if mode and not any(weight.requires_grad for weight in self.model.parameters()):
+            self.model.eval()
+        return self
+
+    def layers_in_order(self) -> list[nn.Module]:
+        """The layers, from the input to the output: the items of the innermost lists of modules."""
+        lists = [part for part in self.model.modules() if isinstance(part, nn.ModuleList)]
+        inner = [part for part in lists if not any(isinstance(below, nn.ModuleList) for below in _below(part))]
+        return [layer for part in inner for layer in part]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelRule:
+    """How a model wants its pixels, on the scale 0..255."""
+
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+def read_pixels(folder: Path) -> PixelRule | None:
+    """What the folder's preprocessor does to pixels; None where it holds none.
+
+    Raises:
+        CheckpointError: it is not readable.
+    """
+    for name in ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+            plain = plain.get("image_processor") or plain.get("video_processor") or plain
+            if not (plain.get("image_mean") or "do_normalize" in plain):
+                continue
+            scale = float(plain.get("rescale_factor") or 1 / 255) if plain.get("do_rescale", True) else 1.0
+            normalises = plain.get("do_normalize", True)
+            mean = [float(value) for value in plain["image_mean"]] if normalises else [0.0] * 3
+            deviation = [float(value) for value in plain["image_std"]] if normalises else [1.0] * 3
+            means, deviations = ((red / scale, green / scale, blue / scale) for red, green, blue in (mean, deviation))
+            return PixelRule(mean=means, deviation=deviations)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise CheckpointError(f"{path} does not say how pixels are normalised ({error}); copy it again") from error
+    return None
+
+
+def _below(part: nn.Module) -> Iterator[nn.Module]:
+    return (module for module in part.modules() if module is not part)
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
+
+
+def _line(error: BaseException) -> str:
+    """The first line of a library's error, not too long."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's progress bars and remarks."""
+    from transformers.utils import logging
+
+    level, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if has_bars:
+            logging.enable_progress_bar()

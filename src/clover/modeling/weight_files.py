@@ -1,0 +1,164 @@
+"""Files of weights that others wrote, read without ever running what is in them."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from clover.errors import CheckpointError
+
+_CONTAINERS = ("state_dict", "model", "module")
+"""Where training programs put the weights among other things: mmcv's, Microsoft Swin's, DeepSpeed's name for it."""
+_WRAPPER = "module."
+"""What data-parallel training puts before every name."""
+_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+"""What a folder of the Hub calls its weights; the first that is there is read."""
+_NOT_WEIGHTS = {
+    b"<": "a page of the web, not weights: the server sent it in place of the file; download the file itself",
+    b"version https://git-lfs": "a Git LFS pointer, not weights; fetch the file itself (git lfs pull)",
+    b"{": "JSON text, not weights",
+}
+"""First bytes of what is often saved under the name of a file of weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFile:
+    """Weights by the names of whoever wrote them."""
+
+    path: Path
+    """The file that was read, also where a folder was given."""
+    state: dict[str, Tensor]
+    """Name to tensor, on the processor; floating-point ones as float32."""
+    meta: Mapping[str, Any]
+    """What the file says of itself, where it does (mmcv's ``meta``); plain values, not to be trusted."""
+
+
+def find_weights(place: str | Path) -> Path:
+    """The file of weights that a path means: itself, or the one in a folder of the Hub.
+
+    Raises:
+        CheckpointError: there is no such file or folder, or the folder holds no weights.
+    """
+    path = Path(place)
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; give a file of weights or a folder (nothing is downloaded)")
+    if path.is_file():
+        return path
+    found = next((path / name for name in _FOLDER_FILES if (path / name).is_file()), None)
+    if found is None:
+        raise CheckpointError(f"{path} holds no weights: it needs {' or '.join(_FOLDER_FILES)}")
+    return found
+
+
+def read_weights(place: str | Path) -> WeightFile:
+    """Read a safetensors file or a PyTorch file (``weights_only``); of a folder, its file of weights.
+
+    Args:
+        place: The file, or a folder of the Hub. Dictionaries around the weights (mmcv's ``state_dict``, Swin's
+            ``model``) and the prefix of data-parallel training are taken off.
+
+    Raises:
+        CheckpointError: there is no such file; it is empty, cut short or no weights; it would run code; or it holds
+            something else than tensors, or numbers that are none.
+    """
+    path = find_weights(place)
+    _check_beginning(path)
+    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    meta = loaded.get("meta")
+    state = _unwrapped(loaded, path)
+    return WeightFile(path=path, state=_checked(state, path), meta=meta if isinstance(meta, Mapping) else {})
+
+
+def _check_beginning(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(64)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    if not beginning:
+        raise CheckpointError(f"{path} is empty; download or copy it again")
+    if b"\0" in beginning[:8]:
+        return  # no text; a safetensors file may begin with any letter, but its eighth byte is 0
+    for start, what in _NOT_WEIGHTS.items():
+        if beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(start):
+            raise CheckpointError(f"{path} is {what}")
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error}); download or copy it again") from error
+
+
+def _read_pickle(path: Path) -> Mapping[Any, Any]:
+    with path.open("rb") as file:
+        begins_as_archive = file.read(4) == b"PK\x03\x04"
+    if begins_as_archive and not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path} is cut short: its end is missing; download or copy it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of formats that are refused below
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=begins_as_archive)
+    except Exception as error:  # a file that somebody made can raise anything
+        raise CheckpointError(f"{path} {_why_not(error)}") from error
+    if not isinstance(loaded, Mapping):
+        raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not weights by name")
+    return loaded
+
+
+def _why_not(error: Exception) -> str:
+    """What is wrong with a PyTorch file that was not loaded."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    if found:
+        return (
+            f"holds more than weights: loading it would run {found[1]}, which is refused; if you trust where it comes "
+            "from, save its state_dict alone (torch.save) where it was made"
+        )
+    if isinstance(error, EOFError) or re.search(r"EOF|zip archive|central directory|corrupt", str(error)):
+        return "is cut short or damaged; download or copy it again"
+    return "is not a file of weights that PyTorch or safetensors wrote; give one"
+
+
+def _unwrapped(loaded: Mapping[Any, Any], path: Path) -> Mapping[Any, Any]:
+    inner = next((loaded[name] for name in _CONTAINERS if isinstance(loaded.get(name), Mapping)), None)
+    state = loaded if inner is None else inner
+    if not state:
+        raise CheckpointError(f"{path} holds no weights: it is an empty dictionary")
+    if all(isinstance(name, str) and name.startswith(_WRAPPER) for name in state):
+        return {name.removeprefix(_WRAPPER): value for name, value in state.items()}
+    return state
+
+
+def _checked(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+    checked: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            what = f"a {type(value).__name__} under {name!r}"
+            raise CheckpointError(f"{path} holds {what} where tensors by name are expected; it is no state dict")
+        if value.layout != torch.strided:
+            raise CheckpointError(f"{path}: {name} is a sparse tensor; weights are dense ones")
+        if value.is_complex() or value.is_quantized:
+            raise CheckpointError(f"{path}: {name} is of type {value.dtype}; weights are floating-point numbers")
+        if not value.numel():
+            raise CheckpointError(f"{path}: {name} is {list(value.shape)}, without a single number; it is damaged")
+        if value.is_floating_point():
+            value = value.detach().float()
+            if not bool(value.isfinite().all()):
+                raise CheckpointError(f"{path}: {name} holds numbers that are none (NaN or infinity); it is damaged")
+        storage = value.untyped_storage().data_ptr()
+        # tied matrices lie in one place, which safetensors refuses to write
+        checked[name] = value.clone() if storage in storages else value
+        storages.add(storage)
+    return checked

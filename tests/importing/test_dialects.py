@@ -1,0 +1,257 @@
+"""Swin encoders of other programs against what they compute there."""
+
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_swin import features, index_table, made_state
+
+from clover.errors import CheckpointError
+from clover.modeling.initialise import initialise
+from clover.modeling.swin_import import import_video
+from clover.modeling.video_swin import VideoEncoder, VideoEncoderConfig
+from clover.modeling.weight_files import read_weights
+from clover.modeling.weights import load_strictly, to_official
+
+
+def encoder_of(found):
+    encoder = VideoEncoder(found.config)
+    initialise(encoder, seed=0)
+    state = {name.removeprefix("video_encoder."): value for name, value in found.state.items()}
+    assert load_strictly(encoder, state, source="test", may_lack="mask_token") == ["mask_token"]
+    return encoder.eval()
+
+
+def clip_of(*shape, seed=1):
+    return torch.randn(*shape, 3, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(4, 12, 12), (10, 12, 18), (8, 14, 10), (2, 4, 4)],
+    ids=["whole windows", "shifted in time too", "padded", "clipped by height and width, as published"],
+)
+@torch.no_grad()
+def test_torchvision_gives_what_a_plain_swin_gives(shape):
+    state = made_state()
+    found = import_video(state, source="swin3d.pth")
+    assert found.dialect == "torchvision swin3d"
+    config = found.config
+    assert (config.width, config.depths, config.num_heads) == (6, (2, 1), (1, 2))
+    assert (config.window, config.patch_size) == ((2, 3, 3), (2, 2, 2))
+    clip = clip_of(*shape)
+    theirs = features(state, clip, config.window)
+    ours = encoder_of(found)(clip[None])[0]
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_wrong_merging_order_would_show():
+    """The comparison above is sensitive to what it is there for."""
+    state = made_state()
+    reduction = state["features.1.reduction.weight"].view(12, 4, 6)[:, [0, 2, 1, 3]].reshape(12, 24)
+    clip = clip_of(4, 12, 12)
+    other = features(state | {"features.1.reduction.weight": reduction}, clip, (2, 3, 3))
+    ours = encoder_of(import_video(state, source="x"))(clip[None])[0]
+    assert (ours - other).abs().max() > 0.1
+
+
+def to_video_swin(state):
+    """torchvision's names to Video Swin's."""
+    renamed = {}
+    for name, value in state.items():
+        name = re.sub(r"^head\.", "cls_head.fc_cls.", name)
+        name = re.sub(r"^features\.(\d)\.(\d)\.", lambda m: f"layers.{int(m[1]) // 2}.blocks.{m[2]}.", name)
+        name = re.sub(r"^features\.(\d)\.", lambda m: f"layers.{int(m[1]) // 2}.downsample.", name)
+        name = name.replace("mlp.0.", "mlp.fc1.").replace("mlp.3.", "mlp.fc2.")
+        renamed[name if name.startswith("cls_head") else f"backbone.{name}"] = value
+    return renamed
+
+
+def test_video_swin_and_torchvision_of_the_same_weights_are_the_same():
+    state = made_state(depths=(1, 2, 1), heads=(1, 2, 3))
+    ours = import_video(state, source="a")
+    theirs = import_video(to_video_swin(state), source="b")
+    assert (ours.dialect, theirs.dialect) == ("torchvision swin3d", "Video Swin")
+    assert ours.config == theirs.config
+    assert ours.state.keys() == theirs.state.keys()
+    assert all(torch.equal(ours.state[name], theirs.state[name]) for name in ours.state)
+    assert "2 of classifier of its own training" in theirs.told[0]
+    assert "4 of constants that are computed here" in theirs.told[0]
+    bare = {name.removeprefix("backbone."): value for name, value in to_video_swin(state).items() if "cls" not in name}
+    assert import_video(bare, source="c").dialect == "Video Swin, the encoder alone"
+
+
+def test_ours_to_video_swin_and_back_is_the_same():
+    found = import_video(made_state(), source="a")
+    back = import_video(to_official(found.state), source="b")
+    assert back.config == found.config
+    assert all(torch.equal(back.state[name], value) for name, value in found.state.items())
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A Swin of images by `transformers`, and its weights as they are published."""
+    from transformers import SwinConfig, SwinForImageClassification
+
+    torch.manual_seed(0)
+    sizes = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2]}
+    model = SwinForImageClassification(SwinConfig(**sizes, window_size=4, num_labels=3)).eval()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.add_(torch.randn_like(value) * (0.5 if "table" in name else 0.1))
+    folder = tmp_path_factory.mktemp("swin")
+    model.save_pretrained(folder)
+    return model, read_weights(folder).state
+
+
+@pytest.mark.parametrize("num_frames", [2, 8, 16])  # a multiple of the window: padding in time would be no copy
+@torch.no_grad()
+def test_a_still_film_through_an_inflated_swin_gives_the_images_tokens(num_frames, hub):
+    model, state = hub
+    found = import_video(state, source="swin", window=(4, 4, 4))
+    assert found.dialect == "Hugging Face Swin of images"
+    assert found.config.window == (4, 4, 4)
+    images = torch.randn(2, 3, 32, 32)
+    theirs = model.swin(images).last_hidden_state.view(2, 8, 8, 16)
+    film = images.permute(0, 2, 3, 1)[:, None].expand(-1, num_frames, -1, -1, -1)
+    ours = encoder_of(found)(film)
+    assert ours.shape[1] == num_frames // 2
+    torch.testing.assert_close(ours, theirs[:, None].expand_as(ours), rtol=1e-4, atol=1e-4)
+
+
+def to_microsoft(state):
+    """The Hub's names to those of Microsoft's release."""
+    renamed = {}
+    parts = {"layernorm_before": "norm1", "layernorm_after": "norm2", "intermediate.dense": "mlp.fc1"}
+    parts |= {"attention.output.dense": "attn.proj", "attention.self.relative": "attn.relative"}
+    for name, value in state.items():
+        name = name.replace("swin.encoder.", "").replace("classifier.", "head.")
+        name = name.replace("swin.embeddings.patch_embeddings.projection.", "patch_embed.proj.")
+        name = name.replace("swin.embeddings.norm.", "patch_embed.norm.").replace("swin.layernorm.", "norm.")
+        for theirs, ours in parts.items():
+            name = name.replace(theirs, ours)
+        name = re.sub(r"(blocks\.\d)\.output\.dense", r"\1.mlp.fc2", name)
+        third = re.fullmatch(r"(.*)\.attention\.self\.(query|key|value)\.(weight|bias)", name)
+        if third is None:
+            renamed[name] = value
+        elif third[2] == "query":
+            stems = [f"swin.encoder.{third[1]}.attention.self.{part}.{third[3]}" for part in ("query", "key", "value")]
+            renamed[f"{third[1]}.attn.qkv.{third[3]}"] = torch.cat([state[stem] for stem in stems])
+    index = {f"layers.{stage}.blocks.0.attn.relative_position_index": index_table((1, 4, 4)) for stage in (0, 1)}
+    return renamed | index | {"layers.0.blocks.1.attn_mask": torch.zeros(16, 16, 16)}
+
+
+def to_timm(state):
+    renamed = {name.replace("layers.0.downsample", "layers.1.downsample"): v for name, v in state.items()}
+    return {name.replace("head.", "head.fc."): value for name, value in renamed.items() if "attn_mask" not in name}
+
+
+def to_torchvision_image(state):
+    renamed = {}
+    for name, value in state.items():
+        name = name.replace("patch_embed.proj.", "features.0.0.").replace("patch_embed.norm.", "features.0.2.")
+        name = re.sub(r"^layers\.(\d)\.blocks\.", lambda m: f"features.{2 * int(m[1]) + 1}.", name)
+        name = re.sub(r"^layers\.(\d)\.downsample\.", lambda m: f"features.{2 * int(m[1]) + 2}.", name)
+        name = name.replace("mlp.fc1.", "mlp.0.").replace("mlp.fc2.", "mlp.3.")
+        if "attn_mask" not in name:
+            renamed[name] = value.flatten() if name.endswith("relative_position_index") else value
+    return renamed
+
+
+@pytest.mark.parametrize(
+    ("rename", "dialect"),
+    [
+        (to_microsoft, "Microsoft Swin of images"),
+        (lambda state: to_timm(to_microsoft(state)), "timm Swin of images"),
+        (lambda state: to_torchvision_image(to_microsoft(state)), "torchvision Swin of images"),
+        (
+            lambda state: {k.removeprefix("swin."): v for k, v in state.items() if "classifier" not in k},
+            "Hugging Face Swin of images, the encoder alone",
+        ),
+    ],
+)
+def test_all_image_dialects_give_the_same_encoder(rename, dialect, hub):
+    state = hub[1]
+    reference = import_video(state, source="a")
+    found = import_video(rename(state), source="b")
+    assert found.dialect == dialect
+    assert found.config == reference.config
+    assert reference.config.window == (8, 4, 4)
+    assert found.state.keys() == reference.state.keys()
+    assert all(torch.equal(value, reference.state[name]) for name, value in found.state.items())
+
+
+@pytest.mark.parametrize(
+    ("width", "depths", "heads", "window"),
+    [
+        (96, (2, 2, 6, 2), (3, 6, 12, 24), (8, 7, 7)),
+        (96, (2, 2, 18, 2), (3, 6, 12, 24), (8, 7, 7)),
+        (128, (2, 2, 18, 2), (4, 8, 16, 32), (16, 7, 7)),
+        (192, (2, 2, 18, 2), (6, 12, 24, 48), (8, 12, 12)),
+    ],
+    ids=["tiny", "small", "base for Something-Something", "large"],
+)
+def test_published_sizes_are_read_off_the_shapes_alone(width, depths, heads, window):
+    config = VideoEncoderConfig(width=width, depths=depths, num_heads=heads, window=window)
+    with torch.device("meta"):
+        state = VideoEncoder(config).state_dict()
+    published = to_official({f"video_encoder.{name}": value for name, value in state.items() if name != "mask_token"})
+    assert import_video(published, source="swin.pth").config == config
+
+
+def test_another_window_resizes_the_biases_and_says_so():
+    found = import_video(made_state(), source="a", window=(4, 3, 3))
+    assert found.config.window == (4, 3, 3)
+    assert found.state["video_encoder.stages.0.0.attention.position_bias"].shape == (7 * 5 * 5, 1)
+    assert "position biases resized from a window of 2x3x3 to 4x3x3" in found.told[-1]
+
+
+BROKEN = {
+    "a weight too many": (lambda s: s | {"absolute_pos_embed": torch.zeros(3)}, r"unknown weight 'absolute_pos_embed'"),
+    "a weight too few": (
+        lambda s: {name: value for name, value in s.items() if name != "features.2.0.norm2.bias"},
+        r"missing stages\.1\.0\.feed_forward_norm\.bias",
+    ),
+    "a block too few": (
+        lambda s: {name: value for name, value in s.items() if not name.startswith("features.0.0.norm1")},
+        r"missing stages\.0\.0\.attention_norm",
+    ),
+    "another shape": (lambda s: s | {"norm.weight": torch.zeros(7)}, r"norm\.weight is \[7\], expected \[12\]"),
+    "another index": (
+        lambda s: s | {"features.0.0.attn.relative_position_index": torch.zeros(18, 18, dtype=torch.long)},
+        "numbers positions otherwise",
+    ),
+    "four channels": (lambda s: s | {"patch_embed.proj.weight": torch.zeros(6, 4, 2, 2, 2)}, "takes 4 channels"),
+    "no Swin": (lambda s: {"conv1.weight": torch.zeros(2, 3, 7, 7)}, r"conv1.weight \[2, 3, 7, 7\]; known are Video"),
+    "version 2": (
+        lambda s: {k: v for k, v in s.items() if "table" not in k and "index" not in k},
+        "Swin of version 2 is not read",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_does_not_fit_is_refused_by_name(case):
+    damage, message = BROKEN[case]
+    with pytest.raises(CheckpointError, match=message):
+        import_video(damage(made_state()), source="file.pth")
+
+
+@given(st.data())
+def test_any_weight_taken_away_or_cut_is_refused(data):
+    state = made_state(depths=(1, 1))
+    needed = sorted(name for name in state if "index" not in name and not name.startswith("head."))
+    name = data.draw(st.sampled_from(needed))
+    value = state.pop(name)
+    damaged = [None, value.flatten()[:-1], value[None], value.sum()]
+    # another patch, or fewer heads, would be a geometry as good
+    if name != "patch_embed.proj.weight" and not name.endswith("bias_table"):
+        damaged.append(value[..., :-1])
+    shape = data.draw(st.sampled_from(damaged))
+    if shape is not None:
+        state[name] = shape
+    with pytest.raises(CheckpointError, match=r"file\.pth"):
+        import_video(state, source="file.pth")

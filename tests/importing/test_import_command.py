@@ -1,0 +1,252 @@
+"""`clover import` as a user calls it, and runs that start from what it leaves."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from plain_swin import made_state
+from safetensors.torch import save_file
+
+from clover.cli import main
+from clover.data.transforms import TransformConfig
+from clover.errors import CheckpointError, ConfigError
+from clover.experiment.configs import StageConfig
+from clover.experiment.imported import Encoders
+from clover.experiment.pretraining import Pretraining
+from clover.experiment.starting import Start
+from clover.modeling.initialise import new_model
+from clover.modeling.official import export_official
+from clover.modeling.sizes import base, tiny
+from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.recipes.pretrain import shapes
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    place = tmp_path_factory.mktemp("swin3d") / "swin3d.pth"
+    torch.save(made_state(width=8, depths=(2, 1), heads=(2, 4), window=(2, 4, 4), patch=(2, 4, 4)), place)
+    return place
+
+
+@pytest.fixture
+def init(video, bert, tmp_path):
+    assert run("import", "--video", video, "--text", bert[1], "--out", tmp_path / "init") == 0
+    return tmp_path / "init"
+
+
+def started(corpus, init, **changes):
+    """The demo's recipe, shrunk, from a folder."""
+    experiment = shapes()
+    frames = TransformConfig(size=32, training_fit="square", test_fit="square", training_short_side=None)
+    experiment = replace(
+        experiment,
+        model=tiny(vocabulary_size=1),
+        data=replace(experiment.data, corpus=str(corpus), num_kept_frames=8),
+        inputs=replace(experiment.inputs, frames=frames, max_text_length=16),
+        video_warm_start=StageConfig(),
+        text_warm_start=StageConfig(),
+        training=replace(experiment.training, num_steps=2, batch_size=8),
+        init=str(init),
+    )
+    return replace(experiment, **changes)
+
+
+def test_what_was_taken_and_what_not_is_said(video, bert, tmp_path, capsys):
+    init = tmp_path / "init"
+    torch.save({"model": torch.load(video, weights_only=True)}, tmp_path / "wrapped.pth")
+    assert run("import", "--video", tmp_path / "wrapped.pth", "--text", bert[1], "--out", init) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "video encoder: torchvision swin3d, 0.0 M weights, width 8, depths 2-1, window 2x4x4, patch 2x4x4; "
+        "channels: red first"
+    )
+    assert lines[1].startswith("  not used: ")
+    assert lines[2].startswith("text encoder: BERT, 0.0 M weights, width 24, 3 layers, 6 heads, 40 word pieces")
+    assert "begins with the text encoder's first layers; all other weights begin fresh" in lines[-2]
+    assert lines[-1] == f"encoders: {init} (clover pretrain RECIPE --init {init})"
+    assert sorted(path.name for path in init.iterdir()) == ["encoders.json", "encoders.safetensors", "tokenizer.json"]
+    found = Encoders.load(init)
+    assert [source.dialect for source in found.config.sources] == ["torchvision swin3d", "BERT"]
+    assert found.fingerprint == Encoders.load(init).fingerprint
+
+
+def test_a_run_takes_the_encoders_their_sizes_and_their_words(init, corpus, tmp_path, capsys):
+    capsys.readouterr()
+    experiment = started(corpus, init)
+    run_of = Pretraining(experiment, tmp_path / "run")
+    errors = capsys.readouterr().err
+    assert f"weights from {init}: " in errors
+    assert "; fresh: projections" in errors
+    found, network = Encoders.load(init), run_of.network
+    state = network.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in found.state.items())
+    for name, value in state.items():
+        if name.startswith("fusion_encoder.transformer.layers.0."):
+            assert torch.equal(value, state[name.replace("fusion_encoder", "text_encoder")]), name
+    model = run_of.config.model
+    assert model.video.stochastic_depth == experiment.model.video.stochastic_depth
+    assert model.fusion.transformer.num_layers == experiment.model.fusion.transformer.num_layers
+    assert model.fusion.transformer.norm_epsilon == 1e-3
+    assert (model.fusion.num_spatial_positions, model.fusion.num_temporal_positions) == (4 * 4, 4)
+    clover = run_of.run()
+    again = Clover.from_pretrained(tmp_path / "run" / "checkpoint")
+    assert again.fingerprint == clover.fingerprint
+    assert again.tokenizer.fingerprint == found.tokenizer.fingerprint
+    resumed = Pretraining(experiment, tmp_path / "run", quiet=True).run(resume=True)
+    assert resumed.fingerprint == clover.fingerprint
+
+
+def test_the_recipe_of_base_size_runs_from_small_imported_encoders(bert, corpus, tmp_path):
+    state = made_state(width=8, depths=(1, 1), heads=(1, 2), window=(2, 7, 7), patch=(2, 16, 16))
+    torch.save(state, tmp_path / "swin.pth")
+    assert run("import", "--video", tmp_path / "swin.pth", "--text", bert[1], "--out", tmp_path / "init") == 0
+    arguments = ["--data.corpus", corpus, "--init", tmp_path / "init", "--out", tmp_path / "run"]
+    training = ["--training.num-steps", 1, "--batch-size", 4, "--inputs.max-text-length", 16]
+    assert run("pretrain", "base-size", *arguments, *training, "--compute.precision", "float32") == 0
+    model = Clover.from_pretrained(tmp_path / "run" / "checkpoint").config.model
+    assert (model.fusion.num_spatial_positions, model.fusion.num_temporal_positions) == (49, 4)
+    assert (model.video.width, model.text.transformer.width, model.embedding_width) == (8, 24, 768)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["experiment"]["model"]["video"]["width"] == 8
+    assert record["init_weights"].keys() == {"video_encoder", "text_encoder", "fusion", "masked_words"}
+
+
+def test_a_run_may_start_from_one_encoder_alone(video, bert, corpus, tmp_path, capsys):
+    assert run("import", "--video", video, "--out", tmp_path / "video") == 0
+    with_words = replace(started(corpus, tmp_path / "video").data, tokenizer=str(bert[1]))
+    built = Pretraining(started(corpus, tmp_path / "video", data=with_words), tmp_path / "a")
+    assert built.tokenizer.vocabulary_size == 40
+    assert built.config.model.text.transformer.width == 32  # the recipe's
+    trained = Pretraining(started(corpus, tmp_path / "video"), tmp_path / "b", quiet=True)
+    assert trained.tokenizer.vocabulary_size > 40  # of its own captions
+    assert run("import", "--text", bert[1], "--out", tmp_path / "text") == 0
+    capsys.readouterr()
+    built = Pretraining(started(corpus, tmp_path / "text"), tmp_path / "c")
+    assert "fresh: video_encoder, projections" in capsys.readouterr().err
+    assert built.config.model.video == started(corpus, tmp_path / "text").model.video
+    with pytest.raises(CheckpointError, match=r"text has no video_encoder; name parts that it has with --init-parts"):
+        Pretraining(started(corpus, tmp_path / "text", init_parts=("video_encoder",)), tmp_path / "d", quiet=True)
+    with pytest.raises(ConfigError, match="brings its own tokenizer"):
+        Pretraining(started(corpus, tmp_path / "text", data=with_words), tmp_path / "e", quiet=True)
+
+
+def test_fusion_alone_of_another_width_is_refused(init, corpus, tmp_path):
+    with pytest.raises(CheckpointError, match=r"fusion_encoder\.transformer\.layers\.0.* expected"):
+        Pretraining(started(corpus, init, init_parts=("video_encoder", "fusion")), tmp_path, quiet=True)
+
+
+def test_clover_base_takes_over_sizes_other_than_its_own(init):
+    model = Encoders.load(init).adopted_by(base(), InputConfig(), video=True, text=True)
+    assert (model.video.width, model.fusion.video_width, model.text.transformer.num_heads) == (8, 16, 6)
+    assert (model.fusion.num_spatial_positions, model.fusion.num_temporal_positions) == (28 * 28, 4)
+    assert (model.embedding_width, model.video.stochastic_depth, model.fusion.transformer.num_layers) == (768, 0.3, 3)
+
+
+def test_a_checkpoint_of_other_extents_is_resized_by_need_and_its_pixels_are_kept(
+    corpus,
+    bert,
+    tmp_path,
+    capsys,
+):
+    model = replace(tiny(vocabulary_size=40), fused_dropout=0.1)
+    model = replace(model, pixels=replace(model.pixels, channel_order="bgr"))
+    wider = replace(model, video=replace(model.video, window=(2, 3, 3)), text=replace(model.text, max_length=50))
+    assert run("import", "--text", bert[1], "--out", tmp_path / "text") == 0
+    words = Encoders.load(tmp_path / "text").tokenizer
+    Clover(new_model(wider, seed=1), words, CloverConfig(model=wider)).save_pretrained(tmp_path / "other")
+    capsys.readouterr()
+    built = Pretraining(started(corpus, tmp_path / "other"), tmp_path / "run")
+    errors = capsys.readouterr().err
+    assert "resized: position biases from a window of 2x3x3 to 4x4x4" in errors
+    assert "resized: text positions drawn out from 50 to 192" in errors
+    assert built.config.model.pixels.channel_order == "bgr"
+    assert (
+        Start.read(tmp_path / "other", ("text_encoder",))
+        .adopted_by(started(corpus, tmp_path / "other"))
+        .model.pixels.channel_order
+        == "rgb"
+    )  # the pixels are the video encoder's
+
+
+def test_a_folder_of_the_hub_says_how_its_pixels_are(tmp_path):
+    state = {name: value for name, value in made_state().items() if "index" not in name}
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    save_file(state, folder / "model.safetensors")
+    (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}')
+    assert run("import", "--video", folder, "--out", tmp_path / "init") == 0
+    pixels = Encoders.load(tmp_path / "init").config.pixels
+    assert pixels.mean == (127.5, 102.0, 76.5)
+    assert pixels.deviation == pytest.approx((51.0, 51.0, 25.5))
+    (folder / "preprocessor_config.json").write_text('{"image_mean": 0.5}')
+    assert run("import", "--video", folder, "--out", tmp_path / "other") == 2
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_video_encoder_of_an_official_clover(tmp_path, capsys):
+    model = tiny(vocabulary_size=7)
+    network = new_model(model, seed=0)
+    torch.save({"state_dict": export_official(network, "pre-training").state}, tmp_path / "official.pth")
+    assert run("import", "--video", tmp_path / "official.pth", "--out", tmp_path / "init") == 0
+    assert "official Clover, its video encoder" in capsys.readouterr().out
+    found = Encoders.load(tmp_path / "init")
+    assert found.config.pixels.channel_order == "bgr"
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in found.state.items())
+    assert (
+        run(
+            "import",
+            "--video",
+            tmp_path / "official.pth",
+            "--channel-order",
+            "rgb",
+            "--position-bias",
+            "exact",
+            "--out",
+            tmp_path / "init",
+        )
+        == 0
+    )
+    config = Encoders.load(tmp_path / "init").config
+    assert (config.pixels.channel_order, config.video.clipped_window_bias) == ("rgb", "exact")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to import; name a file with --video, --text or --clover"),
+        (["--video", "x.pth"], "no folder to write; name one with --out"),
+        (["--video", "x.pth", "--out", "o"], "x.pth does not exist"),
+        (["--video", "x.pth", "--clover", "y.pth", "--out", "o"], "--clover is a whole model"),
+        (["--video", "x.pth", "--frame-size", "3", "--out", "o"], "--frame-size goes with --clover"),
+        (["--video", "x.pth", "--window", "0", "7", "7", "--out", "o"], "has no tokens"),
+        (["--video", "x.pth", "--patch-frames", "0", "--out", "o"], "patch_frames is 0"),
+        (["--text", "x", "--text-positions", "-1", "--out", "o"], "text_positions is -1"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("import", *arguments) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_lies_there_is_not_lost(init, video, corpus, tmp_path, capsys):
+    (init / "notes.txt").write_text("mine")
+    assert run("import", "--video", video, "--out", init) == 2
+    assert "holds other things (notes.txt)" in capsys.readouterr().err
+    assert (init / "notes.txt").read_text() == "mine"
+    with pytest.raises(CheckpointError, match="it holds imported encoders, which are no model yet: pre-train from it"):
+        Clover.from_pretrained(init)
+    (init / "encoders.safetensors").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"encoders\.safetensors is not readable"):
+        Pretraining(started(corpus, init), tmp_path, quiet=True)
+    (init / "encoders.json").write_text('{"format": "clover-encoders-9"}')
+    with pytest.raises(CheckpointError, match="not of a version this program reads"):
+        Encoders.load(init)

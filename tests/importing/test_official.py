@@ -1,0 +1,226 @@
+"""Official Clover in and out: what comes back is what went, and the authors' classes get every key they expect."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clover.cli import main
+from clover.data.text import Tokenizer
+from clover.data.transforms import TransformConfig
+from clover.errors import CheckpointError
+from clover.modeling.initialise import new_model
+from clover.modeling.model import CloverModel, HeadConfig
+from clover.modeling.official import export_official, import_official
+from clover.modeling.pixels import PixelConfig, normalise
+from clover.modeling.sizes import base, tiny
+from clover.modeling.weights import check_fit
+from clover.pipeline import Clover, CloverConfig, InputConfig
+
+KEY_MAPS = json.loads((Path(__file__).parents[1] / "golden" / "key_maps.json").read_text())
+CLASSES = {
+    "CloverPretrain": ("pre-training", HeadConfig()),
+    "CloverFinetune_retrieval": ("retrieval", HeadConfig()),
+    "CloverFinetune_MCQA": ("multiple-choice", HeadConfig(has_choices=True)),
+    "CloverFinetune_OEQA_1500": ("open-answers", HeadConfig(num_answers=1500)),
+    "CloverFinetune_FiB_908": ("fill-in-the-blank", HeadConfig(num_answers=908, answers_at_mask=True)),
+}
+HEADS = {
+    "pre-training": (HeadConfig(), ()),
+    "multiple-choice": (HeadConfig(has_choices=True), ()),
+    "open-answers": (HeadConfig(num_answers=3), ("red", "blue", "two words")),
+    "fill-in-the-blank": (HeadConfig(num_answers=2, answers_at_mask=True), ("red", "blue")),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_key_and_shape_of_the_authors_classes_at_full_size(name):
+    task, heads = CLASSES[name]
+    config = replace(base(), heads=heads)
+    config = replace(config, fusion=replace(config.fusion, has_own_cls=task == "fill-in-the-blank"))
+    with torch.device("meta"):
+        network = CloverModel(config)
+    made = export_official(network, task)
+    theirs = {key: tuple(row["shape"]) for key, row in KEY_MAPS[name]["parameters"].items()}
+    theirs |= {key: tuple(shape) for key, (shape, _) in KEY_MAPS[name]["buffers"].items()}
+    assert {key: tuple(value.shape) for key, value in made.state.items()} == theirs
+    unread = {key for key, row in KEY_MAPS[name]["parameters"].items() if key in made.filled}
+    assert all(KEY_MAPS[name]["parameters"][key]["unused_in_training"] for key in unread)
+
+
+def made_checkpoint(folder, task, **changes):
+    tokenizer = Tokenizer.train(["a red ball moves left", "what color is the ball?"], 100)
+    tokenizer.save(folder / "words")
+    heads, answers = HEADS[task]
+    model = replace(tiny(vocabulary_size=tokenizer.vocabulary_size), heads=heads, **changes)
+    if task == "fill-in-the-blank":
+        model = replace(model, fusion=replace(model.fusion, has_own_cls=True))
+    frames = TransformConfig(size=32, training_fit="square", test_fit="square", training_short_side=None)
+    config = CloverConfig(model=model, inputs=InputConfig(frames=frames, max_text_length=16), answers=answers)
+    clover = Clover(new_model(model, seed=3), tokenizer, config)
+    clover.save_pretrained(folder / "checkpoint")
+    return clover
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def export_and_import(folder, *options):
+    assert run("export", folder / "checkpoint", "--to", "official", folder / "official.pth") == 0
+    words = ["--tokenizer", folder / "words"]
+    assert run("import", "--clover", folder / "official.pth", *words, "--out", folder / "back", *options) == 0
+    return Clover.from_pretrained(folder / "back")
+
+
+@pytest.mark.parametrize("task", HEADS)
+def test_what_goes_out_comes_back_as_it_was(task, tmp_path, capsys):
+    clover = made_checkpoint(tmp_path, task)
+    back = export_and_import(tmp_path)
+    output = capsys.readouterr().out
+    assert f"for the authors' class of {task}" in output
+    assert "filled in, fresh; no objective reads it: 2 such as text_backbone.bert.pooler.dense.weight" in output
+    assert "set to_bgr=False in img_norm_cfg, and its mean and std in RGB" in output
+    assert ("fresh, because a checkpoint of" in output) == (task != "pre-training")
+    if task == "pre-training":
+        assert back.fingerprint == clover.fingerprint
+    assert back.config == clover.config
+    theirs = clover.network.state_dict()
+    kept = torch.load(tmp_path / "official.pth", weights_only=True)["state_dict"]
+    modules = ("video_encoder.stages", "text_encoder", "fusion_encoder", "answer_head", "choice_head")
+    for name, value in back.network.state_dict().items():
+        if task == "pre-training" or name.startswith(modules):
+            assert torch.equal(value, theirs[name]), name
+    assert all(value.isfinite().all() for value in kept.values())
+
+
+def test_without_our_record_the_shapes_and_the_users_words_decide(tmp_path, capsys):
+    clover = made_checkpoint(tmp_path, "open-answers")
+    assert run("export", tmp_path / "checkpoint", "--to", "official", tmp_path / "official.pth") == 0
+    content = torch.load(tmp_path / "official.pth", weights_only=True)
+    torch.save({"state_dict": content["state_dict"]}, tmp_path / "bare.pth")
+    (tmp_path / "answers.json").write_text(json.dumps({"red": 0, "blue": 1, "two words": 2}))
+    arguments = ["import", "--clover", tmp_path / "bare.pth", "--out", tmp_path / "back"]
+    words = ["--tokenizer", tmp_path / "words"]
+    capsys.readouterr()
+    assert run(*arguments) == 2
+    assert "official Clover has no words in its file; name them with --tokenizer" in capsys.readouterr().err
+    assert run(*arguments, *words) == 2
+    assert (
+        "its head scores 3 answers, whose words are not in its file; name them with --answers"
+        in capsys.readouterr().err
+    )
+    (tmp_path / "two.txt").write_text("red\nblue")
+    assert run(*arguments, *words, "--answers", tmp_path / "two.txt") == 2
+    assert "holds 2 answers, its head scores 3" in capsys.readouterr().err
+    assert run(*arguments, *words, "--answers", tmp_path / "answers.json", "--num-heads", "5") == 2
+    assert "width 32 is not a multiple of 5 heads; give the right --num-heads" in capsys.readouterr().err
+    assert not (tmp_path / "back").exists()
+    assert run(*arguments, *words, "--answers", tmp_path / "answers.json", "--num-heads", "2") == 0
+    back = Clover.from_pretrained(tmp_path / "back")
+    assert back.config.answers == ("red", "blue", "two words")
+    ours, found = clover.config.model, back.config.model
+    assert found.pixels.channel_order == "bgr"
+    assert found.video == replace(ours.video, clipped_window_bias="published", stochastic_depth=0.3)
+    assert (found.fusion.num_spatial_positions, found.fusion.num_temporal_positions) == (4, 4)
+    assert (back.config.inputs.num_frames, back.config.inputs.frames.size) == (8, 32)
+    exact = [*arguments[:-1], tmp_path / "exact", *words, "--answers", tmp_path / "answers.json", "--num-heads", "2"]
+    assert run(*exact, "--position-bias", "exact") == 0
+    clip = torch.randint(0, 256, (2, 8, 32, 32, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        theirs = Clover.from_pretrained(tmp_path / "exact").network.video_tokens(clip)
+        ours = clover.network.video_tokens(normalise(clip, PixelConfig()).flip(-1))
+    torch.testing.assert_close(theirs, ours)
+
+
+def test_other_extents_are_resized_and_said(tmp_path, capsys):
+    made_checkpoint(tmp_path, "pre-training")
+    back = export_and_import(
+        tmp_path, "--num-frames", "16", "--frame-size", "64", "--window", "8", "4", "4", "--text-positions", "100"
+    )
+    output = capsys.readouterr().out
+    for line in (
+        "resized: position biases from a window of 4x4x4 to 8x4x4",
+        "resized: text positions cut from 192 to 100",
+        "resized: temporal positions from 4 to 8",
+        "resized: spatial positions from 4 to 16",
+    ):
+        assert line in output
+    clip = torch.randint(0, 256, (1, 16, 64, 64, 3), dtype=torch.uint8)
+    tokens = back.network.video_tokens(clip)
+    ids, is_token = back.encode_words(["a red ball"])
+    assert back.network.fuse(tokens, back.network.text_encoder(ids, is_token), is_token).video.shape[1] == 8 * 16
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda s: s.pop("mlm_head.predictions.decoder.bias"), r"missing masked_word_head\.decoder\.bias"),
+        (lambda s: s.pop("ssl_head.text_projector.2.weight"), r"missing text_projection\.contract\.weight"),
+        (lambda s: s.pop("multimodal_backbone.vis_tempor_pos"), "is incomplete: 'fusion_encoder.temporal_position'"),
+        (lambda s: s.pop("text_backbone.bert.encoder.layer.0.attention.self.key.weight"), "only query, value of query"),
+        (lambda s: s.update({"new_head.weight": torch.zeros(2)}), "unknown weight 'new_head.weight'"),
+        (lambda s: [s.pop(name) for name in list(s) if name.startswith("text_backbone.")], "is no official Clover"),
+        (
+            lambda s: s.update({"backbone.norm.weight": torch.zeros(5)}),
+            r"norm\.weight is \[5\], expected \[32\]",
+        ),
+    ],
+)
+def test_an_incomplete_or_foreign_file_is_refused_by_name(damage, message, tmp_path, capsys):
+    made_checkpoint(tmp_path, "pre-training")
+    assert run("export", tmp_path / "checkpoint", "--to", "official", tmp_path / "official.pth") == 0
+    content = torch.load(tmp_path / "official.pth", weights_only=True)
+    damage(content["state_dict"])
+    torch.save(content, tmp_path / "official.pth")
+    capsys.readouterr()
+    words = ["--tokenizer", tmp_path / "words"]
+    assert run("import", "--clover", tmp_path / "official.pth", *words, "--out", tmp_path / "back") == 2
+    errors = capsys.readouterr().err
+    assert re.search(message, errors), errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "back").exists()
+
+
+def test_an_export_is_refused_where_it_would_lose_or_lie(tmp_path, capsys):
+    made_checkpoint(tmp_path, "pre-training")
+    place = tmp_path / "official.pth"
+    place.write_text("mine")
+    assert run("export", tmp_path / "checkpoint", "--to", "official", place) == 2
+    assert "is there already; give another place, or --overwrite" in capsys.readouterr().err
+    assert place.read_text() == "mine"
+    assert (
+        run("export", tmp_path / "checkpoint", "--to", "official", place, "--overwrite", "--task", "open-answers") == 2
+    )
+    assert "has no head for open-answers; it can be exported as pre-training" in capsys.readouterr().err
+    assert place.read_text() == "mine"
+    assert run("export", tmp_path / "checkpoint", "--to", "official", place, "--overwrite", "--task", "retrieval") == 0
+    output = capsys.readouterr().out
+    assert "left out, because that class has none: backbone, mlm_head, mlm_ssl_T_head, mlm_ssl_V_head" in output
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_any_key_taken_away_or_of_another_shape_is_one_line(data):
+    official = STATES[data.draw(st.sampled_from(sorted(STATES)))]
+    name = data.draw(st.sampled_from(sorted(official.state.keys() - official.filled.keys())))
+    state = dict(official.state)
+    value = state.pop(name)
+    if data.draw(st.booleans()):
+        state[name] = data.draw(st.sampled_from([value.flatten()[:-1], value[None], value.sum()]))
+    with pytest.raises(CheckpointError, match="file"):
+        found = import_official(state, source="file", num_heads=2)
+        with torch.device("meta"):
+            network = CloverModel(found.config)
+        check_fit(network, found.state, source="file", may_lack=found.may_lack)
+
+
+STATES = {
+    task: export_official(new_model(replace(tiny(vocabulary_size=9), heads=heads), seed=0), task)
+    for task, (heads, _) in HEADS.items()
+}
