@@ -61,6 +61,7 @@ def arguments(
     dtype: Sequence[str] = (),
     compile: bool = False,
     demo: bool = False,
+    out: str = "",
     numbers: Mapping[str, tuple[float, str]] | None = None,
     profile: bool = False,
 ) -> argparse.Namespace:
@@ -72,6 +73,7 @@ def arguments(
         dtype: Choices of ``--dtype``, the default first.
         compile: Whether there is ``--compile``.
         demo: Whether there is ``--demo``.
+        out: Default of ``--out``, for those that leave runs behind and go on with them; empty has none.
         numbers: Options that take a number, by name: the default, and what it means.
         profile: Whether there is ``--profile``.
 
@@ -88,6 +90,8 @@ def arguments(
         parser.add_argument("--compile", action="store_true", help="with torch.compile")
     if demo:
         parser.add_argument("--demo", help="folder of a finished demo, for what needs trained weights")
+    if out:
+        parser.add_argument("--out", default=out, help="folder of the runs; what is done there is not done again")
     for name, (default, meaning) in (numbers or {}).items():
         parser.add_argument(f"--{name}", type=float, default=default, help=f"{meaning} (default: {default:g})")
     if profile:

@@ -20,6 +20,7 @@ COMMANDS = {
     "corpus": ("corpus:corpus", "write the generated corpus of moving shapes"),
     "pretrain": ("train:pretrain", "pre-train a model by a recipe"),
     "finetune": ("train:finetune", "fine-tune a pre-trained model, by a recipe or on a benchmark"),
+    "distill": ("distill:distill", "train a small student of a larger checkpoint"),
     "import": ("importing:import_weights", "take over weights of others: Video Swin, Swin, BERT, official Clover"),
     "export": ("export:export", "give a checkpoint to other programs"),
     "ablate": ("ablate:ablate", "the paper's ablations: every system, several seeds, statistics, a report"),

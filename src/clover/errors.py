@@ -43,3 +43,7 @@ class LibraryBusyError(LibraryError):
 
 class ConfigError(CloverError):
     """A setting, recipe or option that does not exist or contradicts another."""
+
+
+class ExportError(CloverError):
+    """An exported model that does not compute what the checkpoint does, or a missing library for exporting."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +30,15 @@ from clover.files import write_folder
 from clover.modeling.initialise import initialise
 from clover.modeling.model import CloverModel, HeadConfig, ModelConfig, unit
 from clover.modeling.weights import load_strictly, save_tensors
+from clover.publishing.card import model_card
+from clover.publishing.hub import download, is_hub_id, upload
+from clover.publishing.records import Records, read_records
 from clover.types import Frames
 
 _log = logging.getLogger(__name__)
 _FORMAT = "clover-checkpoint-1"
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
+_CARD = "README.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,14 +103,26 @@ class Clover:
         self.network = network.eval()
         self.tokenizer = tokenizer
         self.config = config
+        self.source: Path | None = None
+        """The folder it was loaded from."""
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> Clover:
+    def from_pretrained(
+        cls, folder: str | Path, *, device: str | torch.device = "cpu", revision: str | None = None
+    ) -> Clover:
         """Load a checkpoint folder: config.json, model.safetensors, tokenizer.json.
 
+        Args:
+            folder: The folder; or ``owner/name`` of a model on the Hugging Face Hub, if there is no such folder.
+            device: Where the network goes.
+            revision: Branch, tag or commit of a model on the Hub.
+
         Raises:
-            CheckpointError: a file is missing or broken, or the weights do not fit the config.
+            CheckpointError: a file is missing or broken, or the weights do not fit the config; or the model is not on
+                the Hub either, or the Hub cannot be reached.
         """
+        if is_hub_id(folder) and not Path(folder).exists():
+            folder = download(str(folder), (*_FILES, _CARD), revision=revision)
         folder = Path(folder)
         missing = [name for name in _FILES if not (folder / name).is_file()]
         if missing:
@@ -123,7 +140,9 @@ class Clover:
         load_strictly(network, state, source=str(weights))
         tokenizer = Tokenizer.load(folder)
         _check_sizes(folder, config, tokenizer)
-        return cls(network.to(device), tokenizer, config)
+        clover = cls(network.to(device), tokenizer, config)
+        clover.source = folder
+        return clover
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the checkpoint folder, whole or not at all; an existing checkpoint is replaced.
@@ -146,6 +165,65 @@ class Clover:
             self.tokenizer.save(aside)
 
         write_folder(folder, fill)
+
+    def card(self, records: Records | None = None, *, name: str = "Clover", license_name: str = "") -> str:
+        """The model card, of the config and of what is recorded.
+
+        Args:
+            records: Of the run; None reads those beside the folder that the model was loaded from.
+            name: The heading.
+            license_name: Of the weights, as the Hub abbreviates it; empty: unknown.
+        """
+        if records is None:
+            source = self.source
+            records = read_records(source, self.is_of_this) if source is not None else Records()
+        return model_card(
+            to_plain(self.config),
+            records,
+            name=name,
+            fingerprint=self.fingerprint,
+            num_weights=sum(weight.numel() for weight in self.network.parameters()),
+            license_name=license_name,
+        )
+
+    def is_of_this(self, result: Mapping[str, Any]) -> bool:
+        """Whether a result file's content is of these very weights, words and preprocessing."""
+        return result.get("fingerprint") == self.fingerprint
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool | None = None,
+        commit_message: str = "Clover checkpoint",
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Send the checkpoint and its card to the Hugging Face Hub.
+
+        The card is the README.md of the folder it was loaded from (`clover export --to hub` writes one), else made of
+        the records beside it.
+
+        Args:
+            name: ``owner/name``; made if it is not there.
+            private: Whether nobody else sees a new one; None: as the owner has it set.
+            commit_message: What the commit is called.
+            revision: Branch; None: the main one.
+            token: Of an account that may write; None: the one that is logged in.
+
+        Returns:
+            The commit's address.
+
+        Raises:
+            CheckpointError: the Hub refuses or cannot be reached, or huggingface_hub is not installed.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "checkpoint"
+            self.save_pretrained(folder)
+            card = self.source / _CARD if self.source is not None else None
+            text = card.read_text("utf-8") if card and card.is_file() else self.card(name=name.rpartition("/")[2])
+            (folder / _CARD).write_text(text, encoding="utf-8")
+            return upload(folder, name, private=private, commit_message=commit_message, revision=revision, token=token)
 
     @cached_property
     def fingerprint(self) -> str:

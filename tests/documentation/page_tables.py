@@ -23,6 +23,7 @@ SHRUNK = {
     "clover pretrain shapes": f"{FEW} {WARM}",
     "clover pretrain shapes --data.corpus demo/corpus --out fast": f"{FEW} {WARM} --compute.no-compiles",
     "clover pretrain webvid_cc3m": f"{FEW} --training.num-epochs 0 --data.vocabulary-size 400 {TINY}",
+    "clover distill": "--training.num-steps 2 --training.batch-size 4",
     "clover data pack": "--workers 1",
     "clover finetune shapes-questions": "--training.num-steps 2 --training.batch-size 8",
     "clover finetune ": "--max-steps 2 --batch-size 4 --micro-batch-size 0",

@@ -14,6 +14,11 @@ from clover.planning.plan import operations_of
 TINY = tiny(vocabulary_size=100), SampleShape(num_frames=8, frame_size=32, text_length=12)
 SMALL = small(vocabulary_size=500), SampleShape(num_frames=8, frame_size=64, text_length=20)
 BASE = base(), SampleShape(num_frames=8, frame_size=224, text_length=30)
+CROSSED = {
+    f"{size}-{kind}": (replace(config, fusion=replace(config.fusion, kind=kind)), sample)
+    for size, (config, sample) in (("tiny", TINY), ("small", SMALL))
+    for kind in ("cross_attention", "gated")
+}
 BASE_IMAGE = base(), SampleShape(num_frames=1, frame_size=224, text_length=30)
 
 
@@ -22,7 +27,9 @@ def planned(config, sample):
     return blocks, operations_of(blocks, uses_gradient_cache=False, recomputes_blocks=False)
 
 
-@pytest.mark.parametrize(("config", "sample"), [TINY, SMALL, BASE], ids=["tiny", "small", "base"])
+@pytest.mark.parametrize(
+    ("config", "sample"), [TINY, SMALL, BASE, *CROSSED.values()], ids=["tiny", "small", "base", *CROSSED]
+)
 def test_operations_and_weights_are_those_counted(config, sample):
     blocks, operations = planned(config, sample)
     forward, training, num_weights = counted_flops(config, sample)
@@ -63,7 +70,7 @@ def test_base_costs_what_is_said_of_it():
     assert 40 * (2.5e6 * video + 2.8e6 * image) == pytest.approx(0.985 * 1.15e20, rel=0.01)
 
 
-@pytest.mark.parametrize(("config", "sample"), [TINY, SMALL], ids=["tiny", "small"])
+@pytest.mark.parametrize(("config", "sample"), [TINY, SMALL, *CROSSED.values()], ids=["tiny", "small", *CROSSED])
 @pytest.mark.parametrize("number_bytes", [4, 2])
 def test_activations_are_those_that_autograd_holds(config, sample, number_bytes, monkeypatch):
     """Within 7 %: masks, means and deviations are left out, and a processor norms in two bytes here and there."""

@@ -237,3 +237,11 @@ def test_what_does_not_fit_names_the_remedy(capsys):
 )
 def test_durations_read_well(days, words):
     assert duration(days) == words
+
+
+def test_another_fusion_is_planned():
+    plans = {kind: plan_of(fusion=kind) for kind in ("recipe", "concatenated", "cross_attention", "gated")}
+    forward = {kind: made.video.forward["fusion"] for kind, made in plans.items()}
+    assert forward["recipe"] == forward["concatenated"] > forward["cross_attention"] == forward["gated"]
+    assert plans["gated"].memory.activations > plans["cross_attention"].memory.activations
+    assert plans["gated"].num_weights - plans["cross_attention"].num_weights == 9

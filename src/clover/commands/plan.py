@@ -33,6 +33,8 @@ class PlanOptions:
 
     recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
     """A recipe of clover pretrain, such as webvid_cc3m."""
+    fusion: Literal["recipe", "concatenated", "cross_attention", "gated"] = "recipe"
+    """Kind of fusion; the recipe's if not given."""
     devices: str = "1xH100"
     """Number and kind, such as 8xH100; an unknown kind is answered with the known ones."""
     batch_size: int | None = None
@@ -107,6 +109,7 @@ def setting_of(options: PlanOptions) -> Setting:
 
     name = recipe_name(RECIPES, options.recipe)
     recipe = RECIPES[name]()
+    kind = recipe.model.fusion.kind if options.fusion == "recipe" else options.fusion
     vocabulary_size = max(recipe.model.text.vocabulary_size, recipe.data.vocabulary_size)
     num_devices, device = parse_devices(options.devices, flops=options.device_flops, memory_bytes=options.device_memory)
     batch_size = recipe.training.batch_size if options.batch_size is None else options.batch_size
@@ -126,7 +129,11 @@ def setting_of(options: PlanOptions) -> Setting:
     chosen = recipe.compute.precision if options.precision == "recipe" else options.precision
     precision: Precision = "bfloat16" if chosen == "bfloat16" else "float32"
     return Setting(
-        model=replace(recipe.model, text=replace(recipe.model.text, vocabulary_size=vocabulary_size)),
+        model=replace(
+            recipe.model,
+            text=replace(recipe.model.text, vocabulary_size=vocabulary_size),
+            fusion=replace(recipe.model.fusion, kind=kind),
+        ),
         objective=recipe.objective,
         video=SampleShape(
             num_frames=inputs.num_frames,

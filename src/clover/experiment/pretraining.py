@@ -127,6 +127,9 @@ class Pretraining:
         init_weights: Number of weight tensors by part that were taken from another checkpoint.
     """
 
+    title = "pre-training"
+    """What its record calls the run."""
+
     def __init__(self, experiment: PretrainingExperiment, folder: Path, *, quiet: bool = False) -> None:
         self.folder, self.quiet = Path(folder), quiet
         Compute(experiment.compute)  # a device that is not there is known before any work
@@ -156,7 +159,7 @@ class Pretraining:
         self._skipped = SkippedSamples(self.folder, self.skipped, current())
         self._record = RunRecord(
             self.folder,
-            title="pre-training",
+            title=self.title,
             settings=experiment,
             stages={name: stage.num_steps for name, stage in self.stages.items() if stage.num_steps},
             data=lambda: self._settings["data"],
@@ -197,10 +200,15 @@ class Pretraining:
             "experiment": wherever(deciding(self.experiment)),
             "vocabulary": self.tokenizer.fingerprint,
             "data": dict(self.data.fingerprint()),
+            **self._more_settings(),
         }
         if self._borrowed:
             settings["encoders"] = self._borrowed
         return settings | ({"starting_checkpoint": self._init_fingerprint} if self._init_fingerprint else {})
+
+    def _more_settings(self) -> dict[str, Any]:
+        """What else decides the result; for runs that are more than a pre-training."""
+        return {}
 
     def _stage_config(self, name: str) -> StageConfig:
         """A stage's settings, its length in steps.
@@ -269,14 +277,16 @@ class Pretraining:
         run, stage = self.experiment, self.stages["pretraining"]
         if not stage.num_steps and any(config.num_steps for config in self.stages.values()):
             return  # a run that makes warm encoders only
-        scale = partial(ramp, num_steps=stage.num_steps, shares=run.ranking_ramp)
-        loss = pretraining_loss(self.network, run.objective, ranking_scale=scale)
-        collator = self.collator()
+        collator, loss = self._batches_and_loss(partial(ramp, num_steps=stage.num_steps, shares=run.ranking_ramp))
         prepare(self.network, run.freeze, run.lora, seed=run.seed, is_pretraining=True)
-        self._stage("pretraining", "pre-training", stage, self.network, collator, loss, resume, run.parallel)
+        self._stage("pretraining", self.title, stage, self.network, collator, loss, resume, run.parallel)
         merge_adapters(self.network)
         if run.parallel == "fsdp" and current().count > 1:
             self.network = gathered(self.network, new_model(self.config.model, seed=run.seed)).eval()
+
+    def _batches_and_loss(self, ranking_scale: Callable[[int], float]) -> tuple[Any, SplitLoss[Any]]:
+        """What makes batches of samples, and what is minimised on them."""
+        return self.collator(), pretraining_loss(self.network, self.experiment.objective, ranking_scale=ranking_scale)
 
     def _occasional(self) -> tuple[Occasional, ...]:
         if self._validation is None:

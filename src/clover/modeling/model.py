@@ -74,6 +74,11 @@ class ModelConfig:
                 f"the fusion encoder's width {self.fusion.transformer.width} is not "
                 f"the text encoder's {self.text.width}"
             )
+        if self.fused_pairing == "first_release" and self.fusion.kind != "concatenated":
+            raise ConfigError(
+                f"fused_pairing is first_release, which pools fused video tokens, and fusion.kind "
+                f"{self.fusion.kind} fuses the text's alone: use fusion.kind concatenated, or fused_pairing paper"
+            )
 
     @property
     def own_video(self) -> VideoEncoderConfig:

@@ -240,19 +240,50 @@ def _text_blocks(config: TextEncoderConfig, sample: SampleShape) -> Iterator[Blo
 def _fusion_blocks(
     config: FusionConfig, num_video_tokens: int, sample: SampleShape, *, gives_video: bool
 ) -> Iterator[Block]:
-    """Where nobody looks at the video's places, the last layer works at the others only."""
+    """Where nobody looks at the video's places, the last joint layer works at the others only."""
     width = config.transformer.width
+    is_joint = config.kind == "concatenated"
     num_positions = config.num_spatial_positions + config.num_temporal_positions
+    num_vectors = num_positions + 2 + config.has_own_cls + 2 * is_joint  # a norm, and two types of tokens
+    held = num_video_tokens * (sample.number_bytes * config.video_width + WIDE_BYTES * width)
+    if not is_joint:  # all layers look at the same video
+        held += num_video_tokens * WIDE_BYTES * width
     yield _block(
         "fusion",
-        num_weights=_linear_weights(config.video_width, width)
-        + (num_positions + 2 + 2 + config.has_own_cls) * width,  # two types of tokens, a norm
+        num_weights=_linear_weights(config.video_width, width) + num_vectors * width,
         flops=_NUM_PASSES * _linear(num_video_tokens, config.video_width, width),
-        held_bytes=_NUM_PASSES * num_video_tokens * (sample.number_bytes * config.video_width + WIDE_BYTES * width),
+        held_bytes=_NUM_PASSES * held,
     )
     num_last = config.has_own_cls + sample.text_length
-    length = num_video_tokens + num_last
-    yield from _layers("fusion", config.transformer, length, sample, num_last=None if gives_video else num_last)
+    if is_joint:
+        length = num_video_tokens + num_last
+        yield from _layers("fusion", config.transformer, length, sample, num_last=None if gives_video else num_last)
+    else:
+        for _ in range(config.transformer.num_layers):
+            yield _cross_layer(config, num_last, num_video_tokens, sample)
+
+
+def _cross_layer(config: FusionConfig, length: int, num_seen: int, sample: SampleShape) -> Block:
+    """A layer of text that looks at video tokens; see `clover.modeling.cross_layers`."""
+    width, hidden = config.transformer.width, config.transformer.feed_forward_width
+    is_gated = config.kind == "gated"
+    attention = _linear(length, width, 4 * width) + 4 * length**2 * width
+    cross = _linear(length, width, 2 * width) + _linear(num_seen, width, 2 * width) + 4 * length * num_seen * width
+    # inputs of the products, queries, keys, values and what is mixed; a gate holds what it lets through
+    held = sample.number_bytes * length * ((8 + 3 * is_gated) * width + 2 * hidden)
+    held += sample.number_bytes * 2 * num_seen * width
+    if sample.number_bytes < WIDE_BYTES:  # a copy of the video for each layer
+        held += sample.number_bytes * num_seen * width
+    dropped = 3 * width if config.transformer.dropout else 0
+    held += length * (3 * WIDE_BYTES * width + dropped)
+    more_weights = _linear_weights(width, 4 * width) + 2 * width + 3 * is_gated
+    return _block(
+        "fusion",
+        num_weights=_layer_weights(width, hidden) + more_weights,
+        flops=_NUM_PASSES * (attention + cross + _linear(length, width, 2 * hidden)),
+        held_bytes=_NUM_PASSES * held,
+        input_bytes=_NUM_PASSES * length * WIDE_BYTES * width,
+    )
 
 
 def _head_blocks(model: ModelConfig, sample: SampleShape) -> Iterator[Block]:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from clover.errors import ConfigError
+from clover.modeling.cross_layers import GatedLayer
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -40,7 +41,7 @@ class LoraConfig:
     """
 
     rank: int = 0
-    """Rank of the adapters; 0 uses none. With adapters, only they and the task's head learn."""
+    """Rank of the adapters; 0 uses none. With adapters, only they, gates beside them and the task's head learn."""
     alpha: float = 16.0
     """Adapters are scaled by this over the rank."""
     dropout: float = 0.0
@@ -85,6 +86,9 @@ def prepare(
     if is_pretraining:  # injecting has frozen everything
         for weight in learning:
             weight.requires_grad_(weight not in adapted)
+    for module in (module for root in roots for module in network.get_submodule(root).modules()):
+        if isinstance(module, GatedLayer):  # behind a closed gate an adapter would never learn
+            module.gates.requires_grad_(True)
 
 
 def _roots(network: nn.Module, parts: Sequence[Part], is_pretraining: bool) -> list[str]:

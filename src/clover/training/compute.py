@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clover.errors import ConfigError
+from clover.modeling.cross_layers import CrossTransformer
 from clover.modeling.huggingface import Borrowed, checkpointing
 from clover.modeling.layers import RunLayer, Transformer, run_plainly
 from clover.modeling.video_swin import VideoEncoder
@@ -94,7 +95,7 @@ class Compute:
         for part in module.modules():
             if isinstance(part, VideoEncoder):
                 part.run_layer = self._run_block
-            elif isinstance(part, Transformer):
+            elif isinstance(part, Transformer | CrossTransformer):
                 part.run_layer = self._run_text_layer
             elif isinstance(part, Borrowed) and self.config.checkpoints_activations:
                 checkpointing(part.model)

@@ -15,6 +15,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from clover.distributed import Processes, whole
+from clover.modeling.cross_layers import CrossLayer
 from clover.modeling.layers import TransformerLayer
 from clover.modeling.video_swin import SwinBlock
 from clover.training.gradient_cache import Caller, Outputs
@@ -137,7 +138,7 @@ class _Sharded(Generic[BatchT]):
         self._wrapped: _Called[BatchT] = _Called(module, copied)
         mesh = init_device_mesh(next(module.parameters()).device.type, (dist.get_world_size(),))
         for each in module.modules():
-            if isinstance(each, SwinBlock | TransformerLayer):
+            if isinstance(each, SwinBlock | TransformerLayer | CrossLayer):
                 fully_shard(each, mesh=mesh)
         fully_shard(self._wrapped, mesh=mesh)
         for each in self._wrapped.modules():

@@ -1,0 +1,103 @@
+"""The Hugging Face Hub: checkpoints from there and to there. The library is imported only when it is needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clover.errors import CheckpointError
+
+_SECONDS = 10.0
+"""After which the Hub is taken not to be there."""
+
+
+def is_hub_id(name: object) -> bool:
+    """Whether a string can mean a model on the Hub: ``owner/name``, and no folder here begins like it."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name):
+        return False
+    return not Path(name.partition("/")[0]).exists()
+
+
+def download(name: str, files: Sequence[str], *, revision: str | None = None) -> Path:
+    """A local copy of some files of a model; what was fetched before is taken from the library's cache.
+
+    The Hub is asked once, briefly, which commit is meant; where it cannot be reached the cache is used, and there are
+    no retries.
+
+    Args:
+        name: ``owner/name``.
+        files: Which files.
+        revision: Branch, tag or commit; None: the newest of the main branch.
+
+    Raises:
+        CheckpointError: there is no such model or revision, or the Hub cannot be reached and the cache has no copy, or
+            the library is missing.
+    """
+    hub = _library(f"{name} is no folder here; a model of the Hub")
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    reason = ""
+    try:
+        commit = hub.HfApi().model_info(name, revision=revision, timeout=_SECONDS).sha
+    except GatedRepoError as error:
+        raise CheckpointError(f"{name} on the Hub asks for an agreement; accept it there, and log in") from error
+    except RevisionNotFoundError as error:
+        raise CheckpointError(f"{name} on the Hub has no revision {revision!r}; leave it out for the newest") from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(
+            f"{name} is no folder here and no model on the Hub; check the name (a private one needs a login)"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        commit, reason = None, type(error).__name__
+    except Exception as error:  # the library passes its HTTP client's own errors on
+        commit, reason = None, type(error).__name__
+    try:
+        found = hub.snapshot_download(
+            name, revision=commit or revision, allow_patterns=list(files), local_files_only=bool(reason)
+        )
+    except Exception as error:
+        if reason:
+            raise CheckpointError(
+                f"{name} is no folder here, and the Hub cannot be reached ({reason}) nor has its cache a copy; "
+                "give a checkpoint folder"
+            ) from error
+        raise CheckpointError(
+            f"{name} could not be fetched from the Hub ({type(error).__name__}); try again later"
+        ) from error
+    return Path(found)
+
+
+def upload(
+    folder: Path, name: str, *, private: bool | None, commit_message: str, revision: str | None, token: str | None
+) -> str:
+    """Make a model on the Hub if it is not there, and put the files of a folder into it.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        CheckpointError: the Hub refuses or cannot be reached, or the library is missing.
+    """
+    hub = _library("sending a model to the Hub")
+    api = hub.HfApi(token=token)
+    try:
+        api.create_repo(name, private=private, exist_ok=True, repo_type="model")
+        made = api.upload_folder(
+            repo_id=name, folder_path=str(folder), commit_message=commit_message, revision=revision, repo_type="model"
+        )
+    except Exception as error:
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
+        raise CheckpointError(
+            f"{name} could not be sent to the Hub ({reason}); log in with a token that may write"
+        ) from error
+    return str(getattr(made, "commit_url", made))
+
+
+def _library(what: str) -> Any:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise CheckpointError(f"{what} needs huggingface_hub; pip install 'clover-vl[hf]'") from error
+    return huggingface_hub

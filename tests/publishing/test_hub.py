@@ -1,0 +1,148 @@
+"""The Hugging Face Hub, played by a stand-in: nothing here reaches a network."""
+
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
+
+import httpx
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
+from test_model_card import made
+
+from clover.errors import CheckpointError
+from clover.pipeline import Clover
+from clover.publishing.hub import is_hub_id
+
+
+class Hub:
+    """What the library does, on folders: ``models`` by name, ``cache`` of what was fetched."""
+
+    def __init__(self, tmp_path):
+        self.models, self.cache, self.asked, self.sent = {}, {}, [], []
+        self.problem = None
+        self.tmp_path = tmp_path
+
+    def model_info(self, name, *, revision=None, timeout=None):
+        assert timeout is not None
+        self.asked.append((name, revision))
+        if self.problem is not None:
+            raise self.problem
+        if name not in self.models:
+            raise RepositoryNotFoundError("401", response=httpx.Response(404, request=httpx.Request("GET", "http://h")))
+        return SimpleNamespace(sha=f"commit of {revision}")
+
+    def snapshot_download(self, name, *, revision=None, allow_patterns=None, local_files_only=False):
+        assert "model.safetensors" in allow_patterns
+        assert not any("*" in pattern for pattern in allow_patterns), "nothing else is fetched"
+        if local_files_only and name not in self.cache:
+            raise LocalEntryNotFoundError("not cached")
+        self.asked.append(revision)
+        self.cache.setdefault(name, self.models.get(name))
+        return str(self.cache[name])
+
+    def create_repo(self, name, *, private=None, exist_ok=False, repo_type=None):
+        self.sent.append((name, private, exist_ok))
+
+    def upload_folder(self, *, repo_id, folder_path, commit_message, revision, repo_type):
+        if self.problem is not None:
+            raise self.problem
+        self.models[repo_id] = shutil.copytree(folder_path, self.tmp_path / repo_id)
+        self.sent.append(commit_message)
+        return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/1")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    stand_in = Hub(tmp_path / "hub")
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda **_: stand_in)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", stand_in.snapshot_download)
+    monkeypatch.chdir(tmp_path)
+    return stand_in
+
+
+def test_there_and_back(hub, tmp_path):
+    clover = Clover.from_pretrained(made(tmp_path))
+    address = clover.push_to_hub("me/clover-small", private=True, commit_message="first")
+    assert address == "https://hub/me/clover-small/commit/1"
+    assert hub.sent == [("me/clover-small", True, True), "first"]
+    card = (hub.models["me/clover-small"] / "README.md").read_text()
+    assert "# clover-small" in card
+    assert "- steps: 1,200" in card
+    back = Clover.from_pretrained("me/clover-small", revision="v1")
+    assert back.fingerprint == clover.fingerprint
+    assert hub.asked == [("me/clover-small", "v1"), "commit of v1"]
+
+
+def test_a_card_that_was_exported_goes_along(hub, tmp_path):
+    made(tmp_path)
+    folder = tmp_path / "run" / "checkpoint"
+    (folder / "README.md").write_text("mine")
+    Clover.from_pretrained(folder).push_to_hub("me/small")
+    assert (hub.models["me/small"] / "README.md").read_text() == "mine"
+
+
+def test_a_folder_here_comes_first(hub, tmp_path):
+    made(tmp_path)
+    assert Clover.from_pretrained("run/checkpoint").fingerprint
+    with pytest.raises(CheckpointError, match=r"run/chekpoint is not a checkpoint folder \(it does not exist\)"):
+        Clover.from_pretrained("run/chekpoint")
+    assert hub.asked == [], "a mistyped folder is no model of the Hub"
+
+
+def test_without_a_network_it_says_so_at_once_or_takes_the_cache(hub, tmp_path):
+    hub.problem = OfflineModeIsEnabled("offline")
+    with pytest.raises(
+        CheckpointError, match=r"me/small is no folder here, and the Hub cannot be reached \(OfflineModeIsEnabled\)"
+    ):
+        Clover.from_pretrained("me/small")
+    hub.cache["me/small"] = made(tmp_path)
+    assert Clover.from_pretrained("me/small").source == hub.cache["me/small"]
+    hub.problem = httpx.ConnectError("no route")
+    assert Clover.from_pretrained("me/small").source == hub.cache["me/small"]
+
+
+def test_what_the_hub_does_not_have_or_does_not_take(hub, tmp_path):
+    with pytest.raises(CheckpointError, match="no folder here and no model on the Hub; check the name"):
+        Clover.from_pretrained("me/nothing")
+    clover = Clover.from_pretrained(made(tmp_path))
+    hub.problem = PermissionError("403 forbidden")
+    with pytest.raises(CheckpointError, match=r"could not be sent to the Hub \(403 forbidden\); log in"):
+        clover.push_to_hub("me/small")
+
+
+def test_what_comes_from_the_hub_is_checked_like_any_folder(hub, tmp_path):
+    hub.models["me/small"] = made(tmp_path)
+    (hub.models["me/small"] / "model.safetensors").write_bytes(b"\x80\x04cos\nsystem\n")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is not a readable weights file"):
+        Clover.from_pretrained("me/small")
+
+
+def test_the_library_is_asked_for_by_its_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(CheckpointError, match=r"needs huggingface_hub; pip install 'clover-vl\[hf\]'"):
+        Clover.from_pretrained("me/small")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_id"),
+    [
+        ("me/small", True),
+        ("me/small.v2-b", True),
+        ("small", False),
+        ("/me/small", False),
+        ("a/b/c", False),
+        ("../small", False),
+        ("me/", False),
+        (None, False),
+    ],
+)
+def test_which_names_can_be_models_of_the_hub(name, is_id, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_hub_id(name) == is_id
+
+
+def test_the_card_of_a_model_made_here_says_that_nothing_is_known(tmp_path):
+    loaded = Clover.from_pretrained(made(tmp_path))
+    fresh = Clover(loaded.network, loaded.tokenizer, replace(loaded.config))
+    assert "data, recipe and steps are unknown" in fresh.card()
