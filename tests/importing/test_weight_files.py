@@ -53,6 +53,13 @@ def packed(place):
             archive.writestr(name, content + (b"\0" * 10_000_000 if name.endswith("data.pkl") else b""))
 
 
+def newer_archive(place):
+    torch.save(STATE, place)
+    content = bytearray(place.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 99  # the version of zip that the first entry needs
+    place.write_bytes(content)
+
+
 REFUSED = {
     "empty.pth": (lambda p: p.write_bytes(b""), "is empty"),
     "page.pth": (lambda p: p.write_text("\n<!DOCTYPE html><html>sign in</html>"), "a page of the web, not weights"),
@@ -81,6 +88,7 @@ REFUSED = {
     "meta.pth": (lambda p: torch.save({"a": torch.empty(2, device="meta")}, p), "a has a shape and no numbers"),
     "eight_bits.pth": (lambda p: torch.save({"a": torch.ones(2).to(torch.float8_e4m3fn)}, p), "float8_e4m3fn"),
     "four_bits.safetensors": (float4, "float4"),
+    "newer.pth": (newer_archive, "cut short or damaged"),
     "packed.pth": (packed, "is a compressed archive"),
 }
 
