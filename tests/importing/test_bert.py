@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError
@@ -118,10 +118,15 @@ def with_config(folder, place, **changes):
         ({"hidden_act": "gelu_new"}, "says hidden_act 'gelu_new', another activation"),
         ({"position_embedding_type": "relative_key"}, "other positions"),
         ({"num_attention_heads": None}, "gives no number of heads: num_attention_heads is None"),
-        ({"num_hidden_layers": 4}, r"missing transformer\.layers\.3"),
-        ({"num_hidden_layers": 2}, r"unknown transformer\.layers\.2"),
+        ({"num_hidden_layers": 4}, "says num_hidden_layers 4, the weights beside it have 3 layers"),
+        ({"num_hidden_layers": 2}, "says num_hidden_layers 2, the weights beside it have 3 layers"),
+        ({"num_hidden_layers": 10_000_000}, "says num_hidden_layers 10000000"),  # at once, not when they are made
         ({"vocab_size": 41}, r"word_embedding\.weight is \[40, 24\], expected \[41, 24\]"),
-        ({"layer_norm_eps": "small"}, "must be numbers"),
+        ({"layer_norm_eps": "small"}, "layer_norm_eps is 'small'; it must be a small number above 0"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps is nan"),
+        ({"layer_norm_eps": -1.0}, "layer_norm_eps is -1.0"),
+        ({"hidden_dropout_prob": 5}, "hidden_dropout_prob is 5; it must be 0 or more and below 1"),
+        ({"hidden_dropout_prob": float("nan")}, "hidden_dropout_prob is nan"),
     ],
 )
 def test_a_config_of_something_else_is_refused(bert, tmp_path, changes, message):
@@ -157,6 +162,15 @@ def test_a_weight_taken_away_is_named(bert, tmp_path, name, message):
     (place / "model.safetensors").unlink()
     torch.save(state, place / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=message):
+        import_bert(place)
+
+
+def test_whole_numbers_are_no_weights(bert, tmp_path):
+    place = with_config(bert[1], tmp_path / "x")
+    state = load_file(place / "model.safetensors")
+    state["bert.embeddings.LayerNorm.bias"] = state["bert.embeddings.LayerNorm.bias"].to(torch.int8)
+    save_file(state, place / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"norm\.bias is of type torch\.int8, expected torch\.float32"):
         import_bert(place)
 
 

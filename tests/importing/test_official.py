@@ -187,6 +187,33 @@ def test_an_incomplete_or_foreign_file_is_refused_by_name(damage, message, tmp_p
     assert not (tmp_path / "back").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("text", "transformer", "num_layers", 10**7), r"says text layers \(10000000, .*, its weights have \(\d+,"),
+        (("fusion", "num_temporal_positions", 10**9), "says temporal positions 1000000000, its weights have 4"),
+        (("video", "window", [2, 5, 5]), "says video window"),
+    ],
+)
+def test_a_record_that_is_not_of_the_weights_is_refused_before_a_network_is_made(change, message, tmp_path, capsys):
+    made_checkpoint(tmp_path, "pre-training")
+    place = tmp_path / "official.pth"
+    assert run("export", tmp_path / "checkpoint", "--to", "official", place) == 0
+    content = torch.load(place, weights_only=True)
+    record = json.loads(content["meta"]["clover_config"])
+    *way, last, value = change
+    inner = record["model"]
+    for name in way:
+        inner = inner[name]
+    inner[last] = value
+    content["meta"]["clover_config"] = json.dumps(record)
+    torch.save(content, place)
+    capsys.readouterr()
+    assert run("import", "--clover", place, "--tokenizer", tmp_path / "words", "--out", tmp_path / "back") == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "back").exists()
+
+
 def test_an_export_is_refused_where_it_would_lose_or_lie(tmp_path, capsys):
     made_checkpoint(tmp_path, "pre-training")
     place = tmp_path / "official.pth"

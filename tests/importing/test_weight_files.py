@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -37,6 +38,28 @@ def cut_safetensors(place):
     place.write_bytes(place.read_bytes()[:1000])
 
 
+def float4(place):
+    header = b'{"a":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}}'
+    place.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+
+
+def packed(place):
+    """A pickle that grows a thousandfold when it is unpacked."""
+    torch.save(STATE, place)
+    with zipfile.ZipFile(place) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content + (b"\0" * 10_000_000 if name.endswith("data.pkl") else b""))
+
+
+def newer_archive(place):
+    torch.save(STATE, place)
+    content = bytearray(place.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 99  # the version of zip that the first entry needs
+    place.write_bytes(content)
+
+
 REFUSED = {
     "empty.pth": (lambda p: p.write_bytes(b""), "is empty"),
     "page.pth": (lambda p: p.write_text("\n<!DOCTYPE html><html>sign in</html>"), "a page of the web, not weights"),
@@ -58,6 +81,15 @@ REFUSED = {
     "hollow.pth": (lambda p: torch.save({"a": torch.zeros(0, 3)}, p), r"a is \[0, 3\], without a single number"),
     "sparse.pth": (lambda p: torch.save({"a": torch.eye(3).to_sparse()}, p), "sparse"),
     "complex.pth": (lambda p: torch.save({"a": torch.zeros(2, dtype=torch.complex64)}, p), "complex64"),
+    "spread.pth": (
+        lambda p: torch.save({"a": torch.ones(1).expand(10**6, 10**6)}, p),
+        r"a is \[1000000, 1000000\], more numbers than the file has",
+    ),
+    "meta.pth": (lambda p: torch.save({"a": torch.empty(2, device="meta")}, p), "a has a shape and no numbers"),
+    "eight_bits.pth": (lambda p: torch.save({"a": torch.ones(2).to(torch.float8_e4m3fn)}, p), "float8_e4m3fn"),
+    "four_bits.safetensors": (float4, "float4"),
+    "newer.pth": (newer_archive, "cut short or damaged"),
+    "packed.pth": (packed, "is a compressed archive"),
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_encoders import CAPTIONS, TEXT_MODELS, save_text, save_vision, text_model, tokenizer
@@ -74,6 +75,18 @@ def test_the_longest_text_is_what_the_positions_hold(folders, name):
         encoder(ids, torch.ones_like(ids, dtype=torch.bool))
 
 
+@pytest.mark.parametrize("name", ["RobertaPreLayerNormConfig", "XmodConfig", "LongformerConfig", "BertConfig"])
+@torch.no_grad()
+def test_positions_counted_from_padding_are_found_whatever_the_model(name):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    made = getattr(transformers, name)(**sizes, vocab_size=20, max_position_embeddings=34, pad_token_id=1)
+    config = describe_text(architecture(made), vocabulary_size=20, pad_id=1, source="here")
+    assert config.max_length == (34 if name == "BertConfig" else 32)
+    if name != "XmodConfig":  # which must be told a language
+        ids = torch.full((1, config.max_length), 9)
+        BorrowedTextEncoder(config).eval()(ids, torch.ones_like(ids, dtype=torch.bool))
+
+
 def test_a_tokenizer_of_another_model_is_refused(folders):
     with pytest.raises(CheckpointError, match=r"its tokenizer has 999 ids, the model words for \d+"):
         described(folders["bert"], vocabulary_size=999)
@@ -82,7 +95,7 @@ def test_a_tokenizer_of_another_model_is_refused(folders):
 
 
 def test_what_is_no_text_encoder_is_refused(folders, tmp_path):
-    from transformers import BartConfig, CLIPConfig
+    from transformers import BartConfig, BertConfig, CLIPConfig
 
     settings = {"vocabulary_size": 9, "pad_id": 0, "source": "here"}
     eye = architecture(config_of(read_config(save_vision("vit", tmp_path))))
@@ -90,6 +103,8 @@ def test_what_is_no_text_encoder_is_refused(folders, tmp_path):
         describe_text(eye, **settings)
     with pytest.raises(CheckpointError, match="an encoder with a decoder"):
         describe_text(architecture(BartConfig()), **settings)
+    with pytest.raises(CheckpointError, match=r"here: bert is a decoder \(is_decoder\)"):
+        describe_text(architecture(BertConfig(is_decoder=True)), **settings)
     with pytest.raises(CheckpointError, match="a model of texts and something else"):
         describe_text(architecture(CLIPConfig()), **settings)
 

@@ -5,10 +5,12 @@ import os
 import pickle
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from made_encoders import save_text, save_vision, vision_model
+from safetensors.torch import load_file, save_file
 
 from clover.errors import CheckpointError, CloverError, ConfigError
 from clover.modeling.borrowed_shape import describe_video, vision_part
@@ -20,9 +22,10 @@ from clover.modeling.huggingface import (
     config_of,
     find_folder,
     read_config,
-    read_pixels,
     read_weights,
 )
+from clover.modeling.pixels import normalise
+from clover.modeling.preprocessor import read_pixels
 
 
 @pytest.fixture
@@ -31,7 +34,8 @@ def vit(tmp_path):
 
 
 def weights_of(folder):
-    return read_weights(folder, architecture(config_of(vision_part(read_config(folder)), source=str(folder))))
+    plain = vision_part(read_config(folder), source=str(folder))
+    return read_weights(folder, architecture(config_of(plain, source=str(folder))))
 
 
 def test_the_image_half_of_a_model_of_images_and_texts_is_taken(tmp_path):
@@ -49,6 +53,12 @@ def test_the_image_half_of_a_model_of_images_and_texts_is_taken(tmp_path):
         assert found
         assert all(torch.equal(value, theirs[name]) for name, value in found.items())
         assert not [name for name in found if name.startswith("head.")]
+
+
+def test_the_image_half_is_found_where_its_config_says_no_more_than_what_differs():
+    plain = {"model_type": "clip", "vision_config": {"hidden_size": 96}}
+    found = vision_part(plain)
+    assert (found["model_type"], found["hidden_size"]) == ("clip_vision_model", 96)
 
 
 def test_weights_under_the_prefix_of_a_task_are_found(tmp_path):
@@ -134,9 +144,40 @@ def _malicious_archive(folder, trap):
     torch.save({"weight": _Trap(trap)}, folder / "pytorch_model.bin")
 
 
-def _quantised(folder, _):
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization_config": {"quant_method": "gptq"}}))
+def _with_config(**changes):
+    def spoil(folder, _):
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return spoil
+
+
+def _nested(folder, _):
+    (folder / "config.json").write_text("[" * 100_000)
+
+
+def _shards_elsewhere(folder, _):
+    (folder.parent / "elsewhere").mkdir()
+    shutil.move(folder / "model.safetensors", folder.parent / "elsewhere" / "x.safetensors")
+    names = dict.fromkeys(vision_model("vit").state_dict(), "../elsewhere/x.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+
+
+def _no_shard(folder, _):
+    shutil.move(folder / "model.safetensors", folder / "model-1.safetensors")
+    names = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+
+
+def _no_index(folder, _):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text("[1]")
+
+
+def _no_number(folder, _):
+    state = load_file(folder / "model.safetensors")
+    state["layernorm.bias"][0] = float("nan")
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 @pytest.mark.parametrize(
@@ -153,7 +194,18 @@ def _quantised(folder, _):
         (_another_width, "its weights have another shape at"),
         (_malicious, "its weights cannot be read"),
         (_malicious_archive, "its weights cannot be read"),
-        (_quantised, "the weights are quantised"),
+        (_with_config(quantization_config={"quant_method": "gptq"}), "the weights are quantised"),
+        (_with_config(model_type=["vit"]), "names no model_type"),
+        (_nested, "config.json is not readable JSON"),
+        (_with_config(num_hidden_layers=10_000_000), "num_hidden_layers is 10000000; it must be from 0 to 1000"),
+        (_with_config(num_hidden_layers=-1), "num_hidden_layers is -1"),
+        (_with_config(image_size=-32), "image_size is -32"),
+        (_with_config(intermediate_size=10**9), "a model of 130,000,015,584 weights, but the files have"),
+        (_with_config(num_hidden_layers=1), "its weights go on with layers.1."),
+        (_shards_elsewhere, "names '../elsewhere/x.safetensors', which is not in its folder"),
+        (_no_shard, "lacks model-2.safetensors"),
+        (_no_index, "lists no files of weights"),
+        (_no_number, "layernorm.bias holds numbers that are none"),
     ],
 )
 def test_a_wrong_folder_is_one_clear_line_and_runs_nothing(vit, tmp_path, spoil, message):
@@ -214,6 +266,31 @@ def test_pixels_are_normalised_as_the_preprocessor_says(tmp_path, name, plain, m
     rule = read_pixels(tmp_path)
     assert rule.mean == pytest.approx(mean)
     assert rule.deviation == pytest.approx(deviation)
+
+
+def test_pixels_of_vivit_are_what_its_own_processor_makes_of_them(tmp_path):
+    from transformers.models.vivit.image_processing_vivit import VivitImageProcessor
+
+    size = {"height": 8, "width": 8}
+    means = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.5]}
+    processor = VivitImageProcessor(size={"shortest_edge": 8}, crop_size=size, **means)
+    processor.save_pretrained(tmp_path)
+    frame = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    theirs = processor([[frame]], return_tensors="pt")["pixel_values"][0, 0].permute(1, 2, 0)
+    rule = read_pixels(tmp_path)
+    torch.testing.assert_close(normalise(torch.from_numpy(frame)[None, None], rule)[0, 0], theirs, rtol=1e-5, atol=1e-5)
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps({"video_processor_type": "VivitVideoProcessor", "rescale_factor": 1 / 127.5, **means})
+    )
+    assert read_pixels(tmp_path).mean == pytest.approx(rule.mean)
+
+
+def test_pixels_that_would_be_divided_by_nothing_are_refused(tmp_path):
+    for wrong in ([0.5, 0.0, 0.5], [0.5, float("nan"), 0.5], [0.5, -1.0, 0.5]):
+        plain = {"image_mean": [0.5] * 3, "image_std": wrong}
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(plain))
+        with pytest.raises(CheckpointError, match="does not say how pixels are normalised"):
+            read_pixels(tmp_path)
 
 
 def test_a_preprocessor_that_says_nothing_is_told_from_one_that_is_broken(tmp_path):

@@ -11,7 +11,7 @@ from torch import nn
 from clover.errors import ConfigError
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
-from clover.training.optimizer import Optimizer, OptimizerConfig, is_decayed, schedule_factor
+from clover.training.optimizer import Optimizer, OptimizerConfig, is_decayed, layer_rate_factors, schedule_factor
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SCHEDULES = json.loads((GOLDEN / "lr_schedule.json").read_text())["schedules"]
@@ -87,3 +87,20 @@ def test_no_steps_are_refused():
 def test_numbers_that_cannot_train_are_refused_before_a_run(setting, value, told):
     with pytest.raises(ConfigError, match=told):
         OptimizerConfig(**{setting: value})
+
+
+def test_rates_of_clovers_own_encoders_fall_from_layer_to_layer():
+    network = new_model(tiny(vocabulary_size=9))
+    factors = layer_rate_factors(network, 0.5)
+    by_name = {name: factors.get(weight, 1.0) for name, weight in network.named_parameters()}
+    expected = {
+        "video_encoder.patch_embedding.weight": 0.125,
+        "video_encoder.stages.0.0.attention_norm.weight": 0.25,
+        "video_encoder.mergings.0.reduction.weight": 0.5,
+        "video_encoder.stages.1.0.attention_norm.weight": 1.0,
+        "video_encoder.norm.weight": 1.0,
+        "video_encoder.mask_token": 1.0,
+        "text_encoder.word_embedding.weight": 0.5,
+        "text_encoder.transformer.layers.0.output_norm.weight": 1.0,
+    }
+    assert {name: by_name[name] for name in expected} == expected

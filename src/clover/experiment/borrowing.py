@@ -20,9 +20,10 @@ from clover.experiment.starting import Start
 from clover.modeling.borrowed_shape import describe_video, vision_part
 from clover.modeling.borrowed_text import BorrowedTextConfig, check_is_text, describe_text
 from clover.modeling.borrowed_video import BorrowedVideoConfig
-from clover.modeling.huggingface import architecture, config_of, find_folder, read_config, read_pixels, read_weights
+from clover.modeling.huggingface import architecture, config_of, find_folder, read_config, read_weights
 from clover.modeling.model import CloverModel
 from clover.modeling.pixels import PixelConfig
+from clover.modeling.preprocessor import read_pixels
 from clover.modeling.sizes import around
 from clover.modeling.weights import load_strictly
 from clover.training.adapters import Part
@@ -83,15 +84,14 @@ def _of_start(experiment: PretrainingExperiment, start: Start) -> PretrainingExp
 
 def _with_video(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
     inputs = made.experiment.inputs
-    plain = vision_part(read_config(folder))
+    plain = vision_part(read_config(folder), source=str(folder))
     config = describe_video(
         architecture(config_of(plain, source=str(folder))),
         num_frames=inputs.num_frames,
         frame_size=inputs.frames.size,
         source=str(folder),
     )
-    rule = read_pixels(folder)
-    pixels = PixelConfig() if rule is None else PixelConfig(mean=rule.mean, deviation=rule.deviation)
+    pixels = read_pixels(folder)
     weights = read_weights(folder, config.architecture)
     if not quiet:
         grid = " x ".join(map(str, config.grid))
@@ -100,11 +100,11 @@ def _with_video(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
             f"{config.num_frames} frames of {config.frame_size} pixels become {grid} tokens of width "
             f"{config.output_width}"
         )
-        if rule is None:
+        if pixels is None:
             _say(f"{folder} holds no preprocessor_config.json: pixels are normalised by ImageNet's figures")
     return replace(
         made,
-        experiment=_around_video(made.experiment, config, pixels),
+        experiment=_around_video(made.experiment, config, pixels or PixelConfig()),
         weights={**made.weights, "video_encoder": weights},
         fingerprints={**made.fingerprints, "video_encoder": _fingerprint(config.architecture, weights)},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,13 +9,13 @@ from typing import Literal
 from torch import Tensor
 
 from clover.data.text import Tokenizer
-from clover.errors import CheckpointError
 from clover.experiment.imported import Encoders, EncodersConfig, Source, check_words
 from clover.files import checksum
 from clover.modeling.bert import TextImport, import_bert
 from clover.modeling.official import is_official, video_part
 from clover.modeling.pixels import PixelConfig
 from clover.modeling.positions import resized_words
+from clover.modeling.preprocessor import read_pixels
 from clover.modeling.swin_import import VideoImport, import_video
 from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weight_files import WeightFile, read_weights
@@ -24,8 +23,6 @@ from clover.modeling.windows import Size
 
 ChannelOrder = Literal["auto", "rgb", "bgr"]
 PositionBias = Literal["auto", "published", "exact"]
-_MEANS, _DEVIATIONS = "image_mean", "image_std"
-"""What preprocessor_config.json of the Hub calls them, on the scale 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,18 +97,7 @@ def _pixels(file: WeightFile, options: VideoOptions) -> PixelConfig:
     order: Literal["rgb", "bgr"] = "bgr" if is_official(file.state) else "rgb"
     if options.channel_order != "auto":
         order = options.channel_order
-    beside = file.path.parent / "preprocessor_config.json"
-    if not beside.is_file():
-        return PixelConfig(channel_order=order)
-    try:
-        plain = json.loads(beside.read_text(encoding="utf-8"))
-        mean, deviation = ([255.0 * float(value) for value in plain[name]] for name in (_MEANS, _DEVIATIONS))
-        (red, green, blue), (red_by, green_by, blue_by) = mean, deviation
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(
-            f"{beside} gives no {_MEANS} and {_DEVIATIONS} of three channels each ({error})"
-        ) from error
-    return PixelConfig(mean=(red, green, blue), deviation=(red_by, green_by, blue_by), channel_order=order)
+    return replace(read_pixels(file.path.parent) or PixelConfig(), channel_order=order)
 
 
 def _with_positions(words: TextImport, num_positions: int) -> TextImport:

@@ -101,7 +101,7 @@ def _kept_config(meta: Mapping[str, Any], path: Path) -> CloverConfig | None:
         return None
     try:
         return from_plain(CloverConfig, json.loads(meta[_META_KEY]), where=_META_KEY)
-    except (TypeError, ValueError, ConfigError) as error:
+    except (TypeError, ValueError, RecursionError, ConfigError) as error:
         raise CheckpointError(f"{path}: its record of the exported checkpoint is damaged ({error})") from error
 
 
@@ -130,6 +130,13 @@ def _as_it_was(
     found: ModelConfig, kept: CloverConfig | None, options: CloverOptions
 ) -> tuple[ModelConfig, InputConfig]:
     if kept is not None:
+        recorded, there = _extents(kept.model), _extents(found)
+        wrong = next((name for name in there if recorded[name] != there[name]), None)
+        if wrong is not None:
+            raise CheckpointError(
+                f"the file's record of what was exported says {wrong} {recorded[wrong]}, its weights have "
+                f"{there[wrong]}; export it again"
+            )
         heads = replace(
             kept.model.heads,
             num_answers=found.heads.num_answers,
@@ -143,6 +150,26 @@ def _as_it_was(
     num_frames, side = size
     frames = TransformConfig(size=side, training_short_side=round(side * 256 / 224))
     return replace(found, fused_pairing=options.pairing), InputConfig(num_frames=num_frames, frames=frames)
+
+
+def _extents(model: ModelConfig) -> dict[str, object]:
+    """What the weights of a file tell of its network, whatever else is said of it."""
+    video, text, fusion = model.own_video, model.own_text, model.fusion
+    found: dict[str, object] = {
+        "video patches": video.patch_size,
+        "video width": video.width,
+        "video depths": video.depths,
+        "video heads": video.num_heads,
+        "video window": video.window,
+        "video feed-forward width": int(video.width * video.feed_forward_ratio),
+        "word pieces": text.vocabulary_size,
+        "text positions": text.max_length,
+        "temporal positions": fusion.num_temporal_positions,
+        "spatial positions": fusion.num_spatial_positions,
+    }
+    for part, layers in (("text", text.transformer), ("fusion", fusion.transformer)):
+        found[f"{part} layers"] = (layers.num_layers, layers.width, layers.feed_forward_width)
+    return found
 
 
 def _answers(model: ModelConfig, kept: CloverConfig | None, options: CloverOptions) -> tuple[str, ...]:

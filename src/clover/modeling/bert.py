@@ -74,6 +74,7 @@ def import_bert(place: str | Path) -> TextImport:
     config = _config(plain, config_path)
     source = str(file.path)
     state, told = _translated(file.state, source)
+    _check_layers(state, config.transformer.num_layers, config_path)
     parts: dict[str, nn.Module] = {}
     with torch.device("meta"):
         parts["text_encoder."] = TextEncoder(config)
@@ -113,8 +114,10 @@ def _config(plain: Mapping[str, Any], path: Path) -> TextEncoderConfig:
             raise CheckpointError(f"{path} gives no {what}: {name} is {value!r}")
         sizes[name] = value
     epsilon, dropout = plain.get("layer_norm_eps", 1e-12), plain.get("hidden_dropout_prob", 0.1)
-    if not isinstance(epsilon, float) or not isinstance(dropout, int | float):
-        raise CheckpointError(f"{path}: layer_norm_eps {epsilon!r} and hidden_dropout_prob {dropout!r} must be numbers")
+    if not isinstance(epsilon, float) or not 0 < epsilon < 1:
+        raise CheckpointError(f"{path}: layer_norm_eps is {epsilon!r}; it must be a small number above 0")
+    if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0 <= dropout < 1:
+        raise CheckpointError(f"{path}: hidden_dropout_prob is {dropout!r}; it must be 0 or more and below 1")
     return TextEncoderConfig(
         vocabulary_size=sizes["vocab_size"],
         max_length=sizes["max_position_embeddings"],
@@ -127,6 +130,16 @@ def _config(plain: Mapping[str, Any], path: Path) -> TextEncoderConfig:
             norm_epsilon=epsilon,
         ),
     )
+
+
+def _check_layers(state: Mapping[str, Tensor], num_layers: int, path: Path) -> None:
+    """Before a network of that many layers is made, which may be any number."""
+    prefix = "text_encoder.transformer.layers."
+    found = {name.removeprefix(prefix).partition(".")[0] for name in state if name.startswith(prefix)}
+    if len(found) != num_layers:
+        raise CheckpointError(
+            f"{path} says num_hidden_layers {num_layers}, the weights beside it have {len(found)} layers"
+        )
 
 
 def _translated(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:

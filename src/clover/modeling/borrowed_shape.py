@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clover.errors import CheckpointError, ConfigError
 from clover.modeling.borrowed_video import BorrowedVideoConfig, call, patch_layer
-from clover.modeling.huggingface import build
+from clover.modeling.huggingface import architecture, build, config_of
 from clover.modeling.windows import Size
 
 _MOST_EXTRA = 16
@@ -38,10 +38,11 @@ _VIDEO_TYPES = {
 """Models that take whole clips, by model_type; all others are asked whether they take images."""
 
 
-def vision_part(plain: dict[str, Any]) -> dict[str, Any]:
+def vision_part(plain: dict[str, Any], *, source: str = "config.json") -> dict[str, Any]:
     """The architecture of the image half of a model of images and texts (CLIP, SigLIP); others as they are."""
-    inner = plain.get("vision_config")
-    vision = inner if isinstance(inner, dict) else plain
+    # asked of the library: a config that was written without its defaults does not say of what type the half is
+    inner = getattr(config_of(plain, source=source), "vision_config", None)
+    vision = architecture(inner) if hasattr(inner, "to_dict") else plain
     return {**vision, "vision_use_head": False} if vision["model_type"] == "siglip_vision_model" else vision
 
 

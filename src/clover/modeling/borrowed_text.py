@@ -12,9 +12,6 @@ from torch import Tensor, nn
 from clover.errors import CheckpointError, ConfigError
 from clover.modeling.huggingface import Borrowed, build, config_of, model_class
 
-_OFFSET_TYPES = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "data2vec-text")
-"""Models whose positions are counted from one after the number of [PAD]."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class BorrowedTextConfig:
@@ -41,6 +38,8 @@ def check_is_text(plain: dict[str, Any], *, source: str) -> None:
     kind = plain["model_type"]
     if plain.get("is_encoder_decoder"):
         raise CheckpointError(f"{source}: {kind} is an encoder with a decoder; give an encoder, such as BERT")
+    if plain.get("is_decoder"):
+        raise CheckpointError(f"{source}: {kind} is a decoder (is_decoder), whose [CLS] sees no other word")
     if any(name in plain for name in ("text_config", "vision_config")):
         raise CheckpointError(f"{source}: {kind} is a model of texts and something else; give a text encoder alone")
     name = model_class(config_of(plain, source=source)).main_input_name
@@ -60,7 +59,6 @@ def describe_text(plain: dict[str, Any], *, vocabulary_size: int, pad_id: int, s
     Raises:
         CheckpointError: it is no text encoder, or the tokenizer is another model's.
     """
-    kind = plain["model_type"]
     check_is_text(plain, source=source)
     with torch.device("meta"):
         model: Any = build(plain)
@@ -78,10 +76,16 @@ def describe_text(plain: dict[str, Any], *, vocabulary_size: int, pad_id: int, s
     return BorrowedTextConfig(
         architecture=plain,
         vocabulary_size=vocabulary_size,
-        max_length=longest - pad_id - 1 if kind in _OFFSET_TYPES else longest,
+        max_length=longest - pad_id - 1 if _counts_from_padding(model) else longest,
         width=int(config_of(plain).hidden_size),
         norm_epsilon=float(plain.get("layer_norm_eps") or 1e-12),
     )
+
+
+def _counts_from_padding(model: nn.Module) -> bool:
+    """Whether the first position of a text is one after the number of [PAD], as RoBERTa and its relatives count."""
+    tables = (part for name, part in model.named_modules() if name.endswith("position_embeddings"))
+    return any(getattr(table, "padding_idx", None) is not None for table in tables)
 
 
 class BorrowedTextEncoder(nn.Module):

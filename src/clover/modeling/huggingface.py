@@ -11,8 +11,8 @@ import inspect
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,18 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.
 _FORGOTTEN = {
     *("auto_map", "architectures", "_name_or_path", "transformers_version", "id2label", "label2id"),
     *("torch_dtype", "dtype", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
+    *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
 }
 """What a config says besides the architecture: code to be run, number formats, names of classes."""
 _UNREAD = {"vjepa2": ("predictor",)}
 """Parts of a model that no token comes from, by its type; they are left out."""
+_MOST = {
+    r".*(layers|depths?|blocks|stages|groups?)": 1_000,
+    r"(image|crop|patch|tubelet|window)_size|num_frames|frames_per_clip": 10_000,
+}
+"""More than any model has, by what the config calls it; what is larger would be built until memory ends."""
+_SMALL = 100_000_000
+"""So many weights are made without asking; what is lacking is then said by name."""
 _SECONDS = 10.0
 """How long the Hub may take to answer at all."""
 
@@ -102,10 +110,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder} holds no config.json; give the folder of a transformers model")
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error}); copy it again") from error
     kind = plain.get("model_type") if isinstance(plain, dict) else None
-    if kind is None:
+    if not isinstance(kind, str):
         raise CheckpointError(f"{path} names no model_type: it is not the config of a transformers model")
     if kind not in CONFIG_MAPPING:
         raise CheckpointError(f"{path}: model_type {kind!r} is unknown to transformers; code of others is never run")
@@ -136,12 +144,21 @@ def config_of(plain: Mapping[str, Any], *, source: str = "config.json") -> Any:
 
     values = {name: value for name, value in plain.items() if name not in _FORGOTTEN}
     kind = values.pop("model_type", None)
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise CheckpointError(f"{source}: model_type {kind!r} is unknown to transformers; install a newer one")
+    _check_extents(values, source)
     try:
         return CONFIG_MAPPING[kind].from_dict(values)
     except Exception as error:
         raise CheckpointError(f"{source}: transformers refuses this config of a {kind} ({_line(error)})") from error
+
+
+def _check_extents(values: Mapping[str, Any], source: str) -> None:
+    for name, value in values.items():
+        most = next((most for pattern, most in _MOST.items() if re.fullmatch(pattern, name)), None)
+        numbers = value if isinstance(value, list) else [value]
+        if most and any(isinstance(number, int) and not 0 <= number <= most for number in numbers):
+            raise CheckpointError(f"{source}: {name} is {str(value)[:40]}; it must be from 0 to {most}")
 
 
 def build(plain: Mapping[str, Any]) -> nn.Module:
@@ -194,6 +211,7 @@ def read_weights(folder: Path, plain: Mapping[str, Any]) -> dict[str, Tensor]:
         raise CheckpointError(f"{folder} holds no weights; it needs one of {', '.join(_WEIGHTS)}")
     if (folder / "adapter_config.json").is_file():
         raise CheckpointError(f"{folder} holds adapters beside the model; merge them into it first")
+    _check_files(folder, plain)
     expected = build(plain)
     config = config_of(plain)
     try:
@@ -209,15 +227,52 @@ def read_weights(folder: Path, plain: Mapping[str, Any]) -> dict[str, Tensor]:
     except Exception as error:
         raise CheckpointError(f"{folder}: its weights cannot be read ({_line(error)}); copy them again") from error
     own, state = expected.state_dict(), model.state_dict()
+    kinds = {_numberless(name) for name in own}
+    surplus = sorted(
+        name
+        for name in found["unexpected_keys"]
+        if _numberless(name.removeprefix(f"{model.base_model_prefix}.")) in kinds
+    )
     others = sorted(name for name, *_ in found["mismatched_keys"] if name in own)
     lacking = sorted(set(found["missing_keys"]) & set(own) | set(own) - set(state))
-    if lacking or others:
-        names, what = (lacking, "lack") if lacking else (others, "have another shape at")
+    wrong = {"lack": lacking, "have another shape at": others, "go on with": surplus}
+    what = next((what for what, names in wrong.items() if names), None)
+    if what is not None:
+        names = wrong[what]
         raise CheckpointError(
             f"{folder}: its weights {what} {', '.join(names[:3])}{_more(len(names) - 3)}; they are of another "
             f"architecture than config.json says, or incomplete"
         )
+    hollow = next((name for name in own if not bool(state[name].isfinite().all())), None)
+    if hollow is not None:
+        raise CheckpointError(f"{folder}: {hollow} holds numbers that are none (NaN or infinity); copy it again")
     return {name: state[name] for name in own}
+
+
+def _check_files(folder: Path, plain: Mapping[str, Any]) -> None:
+    """Before anything is made: shards lie in the folder, and the files are not too small for such a model."""
+    found = next(folder / name for name in _WEIGHTS if (folder / name).is_file())
+    files = [found]
+    if found.suffix == ".json":
+        try:
+            names = set(json.loads(found.read_text(encoding="utf-8"))["weight_map"].values())
+            files = [folder / name for name in names]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"{found} lists no files of weights ({_line(error)}); copy it again") from error
+        outside = sorted(name for name in names if Path(name).name != name)
+        if outside:
+            raise CheckpointError(f"{found} names {outside[0]!r}, which is not in its folder; copy the model again")
+        missing = sorted(file.name for file in files if not file.is_file())
+        if missing:
+            raise CheckpointError(f"{folder} lacks {', '.join(missing[:3])}{_more(len(missing) - 3)}; copy it again")
+    with torch.device("meta"):
+        wanted = sum(weight.numel() for weight in build(plain).parameters())
+    there = sum(file.stat().st_size for file in files)
+    if wanted > max(there, _SMALL):  # a weight takes one byte at the least
+        raise CheckpointError(
+            f"{folder}: config.json describes a model of {wanted:,} weights, but the files have {there:,} bytes; "
+            "they lack some, or are of another model"
+        )
 
 
 def checkpointing(model: nn.Module) -> None:
@@ -259,42 +314,13 @@ class Borrowed(nn.Module):
         return [layer for part in inner for layer in part]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PixelRule:
-    """How a model wants its pixels, on the scale 0..255."""
-
-    mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
-
-
-def read_pixels(folder: Path) -> PixelRule | None:
-    """What the folder's preprocessor does to pixels; None where it holds none.
-
-    Raises:
-        CheckpointError: it is not readable.
-    """
-    for name in ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
-            plain = plain.get("image_processor") or plain.get("video_processor") or plain
-            if not (plain.get("image_mean") or "do_normalize" in plain):
-                continue
-            scale = float(plain.get("rescale_factor") or 1 / 255) if plain.get("do_rescale", True) else 1.0
-            normalises = plain.get("do_normalize", True)
-            mean = [float(value) for value in plain["image_mean"]] if normalises else [0.0] * 3
-            deviation = [float(value) for value in plain["image_std"]] if normalises else [1.0] * 3
-            means, deviations = ((red / scale, green / scale, blue / scale) for red, green, blue in (mean, deviation))
-            return PixelRule(mean=means, deviation=deviations)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            raise CheckpointError(f"{path} does not say how pixels are normalised ({error}); copy it again") from error
-    return None
-
-
 def _below(part: nn.Module) -> Iterator[nn.Module]:
     return (module for module in part.modules() if module is not part)
+
+
+def _numberless(name: str) -> str:
+    """Of a weight: the same for all layers."""
+    return re.sub(r"\d+", "#", name)
 
 
 def _more(count: int) -> str:

@@ -29,6 +29,8 @@ _NOT_WEIGHTS = {
     b"{": "JSON text, not weights",
 }
 """First bytes of what is often saved under the name of a file of weights."""
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Number formats of weights; narrower ones mean something only together with scales that lie elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +106,8 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 def _read_pickle(path: Path) -> Mapping[Any, Any]:
     with path.open("rb") as file:
         begins_as_archive = file.read(4) == b"PK\x03\x04"
-    if begins_as_archive and not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} is cut short: its end is missing; download or copy it again")
+    if begins_as_archive:
+        _check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats that are refused below
@@ -115,6 +117,17 @@ def _read_pickle(path: Path) -> Mapping[Any, Any]:
     if not isinstance(loaded, Mapping):
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not weights by name")
     return loaded
+
+
+def _check_archive(path: Path) -> None:
+    """PyTorch stores its archives as they are; one that is packed may unpack to any size."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            is_packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except Exception as error:  # a file that somebody made can raise anything
+        raise CheckpointError(f"{path} is cut short or damaged; download or copy it again") from error
+    if is_packed:
+        raise CheckpointError(f"{path} is a compressed archive, not weights that PyTorch wrote; unpack it first")
 
 
 def _why_not(error: Exception) -> str:
@@ -147,10 +160,7 @@ def _checked(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             what = f"a {type(value).__name__} under {name!r}"
             raise CheckpointError(f"{path} holds {what} where tensors by name are expected; it is no state dict")
-        if value.layout != torch.strided:
-            raise CheckpointError(f"{path}: {name} is a sparse tensor; weights are dense ones")
-        if value.is_complex() or value.is_quantized:
-            raise CheckpointError(f"{path}: {name} is of type {value.dtype}; weights are floating-point numbers")
+        _check_kind(name, value, path)
         if not value.numel():
             raise CheckpointError(f"{path}: {name} is {list(value.shape)}, without a single number; it is damaged")
         if value.is_floating_point():
@@ -162,3 +172,16 @@ def _checked(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
         checked[name] = value.clone() if storage in storages else value
         storages.add(storage)
     return checked
+
+
+def _check_kind(name: str, value: Tensor, path: Path) -> None:
+    """Whether a tensor is what weights are: numbers, all of which lie in the file."""
+    if value.layout != torch.strided or value.is_nested:
+        raise CheckpointError(f"{path}: {name} is a sparse or nested tensor; weights are dense ones")
+    is_odd = value.is_floating_point() and value.dtype not in _FLOATS
+    if is_odd or value.is_complex() or value.is_quantized:
+        raise CheckpointError(f"{path}: {name} is of type {value.dtype}; weights are floating-point numbers")
+    if value.is_meta:
+        raise CheckpointError(f"{path}: {name} has a shape and no numbers (device meta); save it from another device")
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        raise CheckpointError(f"{path}: {name} is {list(value.shape)}, more numbers than the file has; it is damaged")

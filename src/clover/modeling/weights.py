@@ -230,7 +230,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str
         The names that were lacking.
 
     Raises:
-        CheckpointError: a name too many or too few, or another shape.
+        CheckpointError: a name too many or too few, another shape, or whole numbers for weights.
     """
     missing = check_fit(module, state, source=source, may_lack=may_lack)
     module.load_state_dict(dict(state), strict=False)
@@ -247,6 +247,11 @@ def check_fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str, ma
         f"{name} is {list(tensor.shape)}, expected {list(own[name].shape)}"
         for name, tensor in state.items()
         if name in own and tensor.shape != own[name].shape
+    ]
+    shapes += [
+        f"{name} is of type {tensor.dtype}, expected {own[name].dtype}"
+        for name, tensor in state.items()
+        if name in own and tensor.is_floating_point() != own[name].is_floating_point()
     ]
     problems = [f"unknown {name}" for name in extra[:3]] + [f"missing {name}" for name in wanted[:3]] + shapes[:3]
     if problems:

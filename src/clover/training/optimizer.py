@@ -95,10 +95,12 @@ def layer_rate_factors(module: nn.Module, decay: float) -> dict[nn.Parameter, fl
     for encoder in (part for part in module.modules() if hasattr(part, "layers_in_order")):
         layers: list[nn.Module] = encoder.layers_in_order()  # type: ignore[operator]
         number_of = {weight: place for place, layer in enumerate(layers, 1) for weight in layer.parameters()}
-        reached = 0
+        reached, mask_token = 0, getattr(encoder, "mask_token", None)
         for weight in getattr(encoder, "borrowed", encoder).parameters():
-            reached = number_of.get(weight, reached)
-            factors[weight] = decay ** (len(layers) - reached)
+            if weight is not mask_token:
+                own = number_of.get(weight)
+                reached = max(reached, own or 0)  # Swin's mergings are listed after all of its blocks
+                factors[weight] = decay ** (len(layers) - (own or reached))
     return factors
 
 
