@@ -66,7 +66,7 @@ def test_the_sdist_gives_the_same_wheel(built, tmp_path):
     wheel, sdist = built
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-        archive.extractall(tmp_path, filter="data")
+    subprocess.run(["tar", "-xzf", sdist, "-C", tmp_path], check=True)
     assert set(FILES) <= names
     assert not [name for name in names if name.startswith(("tests", "docs")) or name.endswith(".pyc")]
     build(tmp_path / f"clover_vl-{VERSION}", tmp_path / "again", "--wheel")
