@@ -18,7 +18,7 @@ from clover.data.transforms import TransformConfig
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.imported import check_words
 from clover.experiment.importing import ChannelOrder, PositionBias
-from clover.files import written_aside
+from clover.files import WriteError, written_aside
 from clover.modeling.initialise import new_model
 from clover.modeling.model import ModelConfig
 from clover.modeling.official import OfficialImport, Task, export_official, import_official, input_size, task_of
@@ -211,8 +211,10 @@ def save_official(clover: Clover, place: Path, task: Task | None = None) -> list
 
     Raises:
         ConfigError: the model has not the head of the task.
-        WriteError: the place cannot be written.
+        WriteError: the place cannot be written, or is a folder.
     """
+    if place.is_dir():
+        raise WriteError(f"{place} is a folder, and a file is written; name the file, as {place / 'official.pth'}")
     task = task or task_of(clover.config.model)
     made = export_official(clover.network, task)
     state = {name: value.detach().cpu().contiguous() for name, value in made.state.items()}
