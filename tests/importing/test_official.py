@@ -99,6 +99,19 @@ def test_what_goes_out_comes_back_as_it_was(task, tmp_path, capsys):
     assert all(value.isfinite().all() for value in kept.values())
 
 
+def test_an_imported_checkpoint_is_replaced_only_when_asked(tmp_path, capsys):
+    clover = made_checkpoint(tmp_path, "pre-training")
+    export_and_import(tmp_path)
+    (tmp_path / "back" / "model.safetensors").write_text("precious")
+    words = ["--tokenizer", tmp_path / "words"]
+    arguments = ["import", "--clover", tmp_path / "official.pth", *words, "--out", tmp_path / "back"]
+    assert run(*arguments) == 2
+    assert "back is there already; give another place, or --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "back" / "model.safetensors").read_text() == "precious"
+    assert run(*arguments, "--overwrite") == 0
+    assert Clover.from_pretrained(tmp_path / "back").fingerprint == clover.fingerprint
+
+
 def test_without_our_record_the_shapes_and_the_users_words_decide(tmp_path, capsys):
     clover = made_checkpoint(tmp_path, "open-answers")
     assert run("export", tmp_path / "checkpoint", "--to", "official", tmp_path / "official.pth") == 0

@@ -13,11 +13,11 @@ from clover.evaluation.benchmarks import BENCHMARKS
 from clover.evaluation.open_answer import evaluate_questions
 from clover.evaluation.retrieval import RetrievalResult, evaluate_retrieval, one_text_per_video
 from clover.files import check_replaceable, write_folder
-from clover.pipeline import Clover
+from clover.pipeline import CHECKPOINT_FILES, Clover
 from clover.publishing.records import Measurement, Records, read_records
 from clover.recipes.benchmarks import zero_shot_inputs
 
-_FILES = {"config.json", "model.safetensors", "tokenizer.json", "README.md"}
+_FILES = {*CHECKPOINT_FILES, "README.md"}
 
 Progress = Callable[[int, int], None]
 
