@@ -31,7 +31,7 @@ from clover.modeling.initialise import initialise
 from clover.modeling.model import CloverModel, HeadConfig, ModelConfig, unit
 from clover.modeling.weights import load_strictly, save_tensors
 from clover.publishing.card import model_card
-from clover.publishing.hub import download, is_hub_id, upload
+from clover.publishing.hub import check_name, download, is_hub_id, upload
 from clover.publishing.records import Records, read_records
 from clover.types import Frames
 
@@ -216,8 +216,10 @@ class Clover:
             The commit's address.
 
         Raises:
-            CheckpointError: the Hub refuses or cannot be reached, or huggingface_hub is not installed.
+            CheckpointError: the name is malformed, the Hub refuses or cannot be reached, or huggingface_hub is not
+                installed.
         """
+        check_name(name)
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "checkpoint"
             self.save_pretrained(folder)
