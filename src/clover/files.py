@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -73,6 +73,33 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def other_things(folder: Path, own: Collection[str]) -> list[str]:
+    """Names of what lies in a folder besides files of these names, sorted; of no folder: none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.name not in own or path.is_dir())
+
+
+def check_replaceable(folder: Path, own: Collection[str], *, verb: str) -> None:
+    """Find out whether a folder may be written anew: replacing it loses nothing but what was written so before.
+
+    Args:
+        folder: What would be replaced; it need not exist.
+        own: Names of the files that are written there.
+        verb: What the user is doing, for the message.
+
+    Raises:
+        WriteError: it holds something else, which would be lost, or is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise WriteError(f"{folder} is a file, and a folder is written; {verb} into a folder of its own")
+    other = other_things(folder, own)
+    if other:
+        raise WriteError(f"{folder} holds other things ({', '.join(other[:3])}); {verb} into a folder of its own")
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:

@@ -26,18 +26,19 @@ from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig, test_clip
 from clover.data.video import OpenVideo, read_frames
 from clover.errors import CheckpointError, ConfigError
-from clover.files import write_folder
+from clover.files import other_things, write_folder
 from clover.modeling.initialise import initialise
 from clover.modeling.model import CloverModel, HeadConfig, ModelConfig, unit
 from clover.modeling.weights import load_strictly, save_tensors
 from clover.publishing.card import model_card
-from clover.publishing.hub import download, is_hub_id, upload
+from clover.publishing.hub import check_name, download, is_hub_id, upload
 from clover.publishing.records import Records, read_records
 from clover.types import Frames
 
 _log = logging.getLogger(__name__)
 _FORMAT = "clover-checkpoint-1"
-_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+"""What a checkpoint folder consists of."""
 _CARD = "README.md"
 
 
@@ -122,9 +123,9 @@ class Clover:
                 the Hub either, or the Hub cannot be reached.
         """
         if is_hub_id(folder) and not Path(folder).exists():
-            folder = download(str(folder), (*_FILES, _CARD), revision=revision)
+            folder = download(str(folder), (*CHECKPOINT_FILES, _CARD), revision=revision)
         folder = Path(folder)
-        missing = [name for name in _FILES if not (folder / name).is_file()]
+        missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
         if missing:
             hint = "it does not exist" if not folder.exists() else f"it lacks {', '.join(missing)}"
             if (folder / "encoders.json").is_file():
@@ -152,7 +153,7 @@ class Clover:
             WriteError: the place cannot be written.
         """
         folder = Path(folder)
-        other = sorted({path.name for path in folder.iterdir()} - set(_FILES)) if folder.is_dir() else []
+        other = other_things(folder, CHECKPOINT_FILES)
         if other:
             raise CheckpointError(
                 f"{folder} holds other things ({', '.join(other[:3])}); save into a folder of its own"
@@ -215,8 +216,10 @@ class Clover:
             The commit's address.
 
         Raises:
-            CheckpointError: the Hub refuses or cannot be reached, or huggingface_hub is not installed.
+            CheckpointError: the name is malformed, the Hub refuses or cannot be reached, or huggingface_hub is not
+                installed.
         """
+        check_name(name)
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "checkpoint"
             self.save_pretrained(folder)

@@ -208,6 +208,7 @@ def test_the_video_encoder_of_an_official_clover(tmp_path, capsys):
             "exact",
             "--out",
             tmp_path / "init",
+            "--overwrite",
         )
         == 0
     )
@@ -235,6 +236,24 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys
     assert message in errors
     assert errors.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_import_is_replaced_only_when_asked(init, video, bert, tmp_path, capsys):
+    before = Encoders.load(init).fingerprint
+    assert run("import", "--video", video, "--out", init) == 2
+    assert f"{init} is there already; give another place, or --overwrite" in capsys.readouterr().err
+    assert Encoders.load(init).fingerprint == before
+    assert run("import", "--video", video, "--out", init, "--overwrite") == 0
+    assert Encoders.load(init).config.text is None
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert run("import", "--text", bert[1], "--out", empty) == 0, "an empty folder holds nothing to lose"
+    for name in ("config.json", "model.safetensors"):
+        (init / name).write_text("of a checkpoint")
+    capsys.readouterr()
+    assert run("import", "--video", video, "--out", init, "--overwrite") == 2
+    assert "holds other things (config.json, model.safetensors)" in capsys.readouterr().err
+    assert (init / "model.safetensors").read_text() == "of a checkpoint"
 
 
 def test_what_lies_there_is_not_lost(init, video, corpus, tmp_path, capsys):

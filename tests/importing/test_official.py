@@ -99,6 +99,19 @@ def test_what_goes_out_comes_back_as_it_was(task, tmp_path, capsys):
     assert all(value.isfinite().all() for value in kept.values())
 
 
+def test_an_imported_checkpoint_is_replaced_only_when_asked(tmp_path, capsys):
+    clover = made_checkpoint(tmp_path, "pre-training")
+    export_and_import(tmp_path)
+    (tmp_path / "back" / "model.safetensors").write_text("precious")
+    words = ["--tokenizer", tmp_path / "words"]
+    arguments = ["import", "--clover", tmp_path / "official.pth", *words, "--out", tmp_path / "back"]
+    assert run(*arguments) == 2
+    assert "back is there already; give another place, or --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "back" / "model.safetensors").read_text() == "precious"
+    assert run(*arguments, "--overwrite") == 0
+    assert Clover.from_pretrained(tmp_path / "back").fingerprint == clover.fingerprint
+
+
 def test_without_our_record_the_shapes_and_the_users_words_decide(tmp_path, capsys):
     clover = made_checkpoint(tmp_path, "open-answers")
     assert run("export", tmp_path / "checkpoint", "--to", "official", tmp_path / "official.pth") == 0
@@ -228,7 +241,29 @@ def test_an_export_is_refused_where_it_would_lose_or_lie(tmp_path, capsys):
     assert place.read_text() == "mine"
     assert run("export", tmp_path / "checkpoint", "--to", "official", place, "--overwrite", "--task", "retrieval") == 0
     output = capsys.readouterr().out
-    assert "left out, because that class has none: backbone, mlm_head, mlm_ssl_T_head, mlm_ssl_V_head" in output
+    parts = "mask token, fused video projection, fused text projection, masked-word head"
+    assert re.search(rf"left out, because that class has none: {parts}$", output, re.MULTILINE), output
+    assert f"warning: pre-training on is lost in this class: {parts}; --task pre-training writes those" in output
+
+
+def test_of_a_checkpoint_with_two_jobs_it_is_said_which_is_lost_and_that_is_so(tmp_path, capsys):
+    clover = made_checkpoint(tmp_path, "open-answers")
+    back = export_and_import(tmp_path)
+    output = capsys.readouterr().out
+    lost = "video projection, text projection"
+    assert re.search(rf"warning: retrieval is lost in this class: {lost}; --task retrieval writes those$", output, re.M)
+    assert "the answers are lost" not in output
+    texts = ["a red ball moves left"]
+    assert not torch.equal(clover.encode_text(texts), back.encode_text(texts))
+    place, words = tmp_path / "half.pth", ["--tokenizer", tmp_path / "words"]
+    assert run("export", tmp_path / "checkpoint", "--to", "official", place, "--task", "retrieval") == 0
+    output = capsys.readouterr().out
+    assert "warning: the answers are lost in this class: answer head; --task open-answers writes it" in output
+    assert "retrieval is lost" not in output
+    assert run("import", "--clover", place, *words, "--out", tmp_path / "half") == 0
+    half = Clover.from_pretrained(tmp_path / "half")
+    assert torch.equal(clover.encode_text(texts), half.encode_text(texts))
+    assert half.config.answers == ()
 
 
 @settings(max_examples=50)

@@ -7,7 +7,14 @@ from types import SimpleNamespace
 import httpx
 import huggingface_hub
 import pytest
-from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 from test_model_card import made
 
 from clover.errors import CheckpointError
@@ -102,13 +109,43 @@ def test_without_a_network_it_says_so_at_once_or_takes_the_cache(hub, tmp_path):
     assert Clover.from_pretrained("me/small").source == hub.cache["me/small"]
 
 
-def test_what_the_hub_does_not_have_or_does_not_take(hub, tmp_path):
+def test_what_the_hub_does_not_have(hub, tmp_path):
     with pytest.raises(CheckpointError, match="no folder here and no model on the Hub; check the name"):
         Clover.from_pretrained("me/nothing")
+
+
+def of_status(status):
+    response = httpx.Response(status, request=httpx.Request("POST", "http://h"))
+    return HfHubHTTPError(f"status {status}", response=response)
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (of_status(401), r" \(status 401\); log in with a token that may write"),
+        (of_status(403), r" \(status 403\); log in with a token that may write"),
+        (LocalTokenNotFoundError("no token"), r" \(no token\); log in with a token"),
+        (of_status(503), r" \(status 503\); try again later"),
+        (httpx.ConnectError("no route"), r": the Hub cannot be reached \(ConnectError\); check the network"),
+        (TimeoutError(), r": the Hub cannot be reached \(TimeoutError\); check the network"),
+        (OfflineModeIsEnabled("offline"), ": HF_HUB_OFFLINE is set in the environment; unset it"),
+        (HFValidationError("no '--' there"), r": the name is malformed \(no '--' there\); give owner/name"),
+    ],
+)
+def test_why_nothing_was_sent_and_what_mends_it(hub, problem, message, tmp_path):
     clover = Clover.from_pretrained(made(tmp_path))
-    hub.problem = PermissionError("403 forbidden")
-    with pytest.raises(CheckpointError, match=r"could not be sent to the Hub \(403 forbidden\); log in"):
+    hub.problem = problem
+    with pytest.raises(CheckpointError, match=f"^me/small could not be sent to the Hub{message}") as raised:
         clover.push_to_hub("me/small")
+    assert ("log in" in str(raised.value)) == ("log in" in message)
+
+
+@pytest.mark.parametrize("name", ["small", "a/b/c", "me/my model", "me/", "", "https://hub/me/small"])
+def test_a_malformed_name_is_refused_before_anything_is_asked(hub, name, tmp_path):
+    clover = Clover.from_pretrained(made(tmp_path))
+    with pytest.raises(CheckpointError, match=r"is no name of a model on the Hub; give owner/name"):
+        clover.push_to_hub(name)
+    assert hub.sent == []
 
 
 def test_what_comes_from_the_hub_is_checked_like_any_folder(hub, tmp_path):

@@ -42,7 +42,7 @@ class ExportOptions:
     task: Literal["auto", "pre-training", "retrieval", "multiple-choice", "open-answers", "fill-in-the-blank"] = "auto"
     """With --to official: the class that it is for; auto takes that of the checkpoint's head, else pre-training."""
     overwrite: bool = False
-    """Replace what is there."""
+    """Replace what an earlier export for the same program wrote there; anything else is refused."""
 
 
 def _pairs(options: ExportOptions) -> list[Pair]:

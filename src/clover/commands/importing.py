@@ -9,9 +9,11 @@ from typing import Literal
 
 from clover.commands.options import parse
 from clover.errors import ConfigError
+from clover.experiment.imported import ENCODER_FILES
 from clover.experiment.importing import ChannelOrder, PositionBias, VideoOptions, import_encoders
 from clover.experiment.official import CloverOptions, import_clover
-from clover.files import check_writable
+from clover.files import check_replaceable, check_writable
+from clover.pipeline import CHECKPOINT_FILES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,8 @@ class ImportOptions:
     code do, exact goes by the true distances; auto takes the publisher's. They agree on frames of 224 pixels."""
     channel_order: ChannelOrder = "auto"
     """Channels that the encoder was trained on: auto takes bgr for official Clover, rgb for all others."""
+    overwrite: bool = False
+    """Replace what an earlier import of the same kind wrote; anything else is refused."""
 
 
 def import_weights(arguments: Sequence[str]) -> None:
@@ -57,6 +61,9 @@ def import_weights(arguments: Sequence[str]) -> None:
     options = parse(ImportOptions, arguments, command="import")
     _check(options)
     out = Path(options.out)
+    check_replaceable(out, CHECKPOINT_FILES if options.clover else ENCODER_FILES, verb="import")
+    if out.is_dir() and any(out.iterdir()) and not options.overwrite:
+        raise ConfigError(f"{out} is there already; give another place, or --overwrite")
     check_writable(out)
     if options.clover:
         whole = {name: getattr(options, name) for name in CloverOptions.__dataclass_fields__}

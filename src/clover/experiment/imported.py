@@ -17,7 +17,7 @@ from torch import Tensor
 from clover.config import from_plain, to_plain
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError, ConfigError
-from clover.files import write_folder
+from clover.files import other_things, write_folder
 from clover.modeling.model import ModelConfig
 from clover.modeling.pixels import PixelConfig
 from clover.modeling.text_encoder import TextEncoderConfig
@@ -27,7 +27,8 @@ from clover.pipeline import InputConfig
 
 _FORMAT = "clover-encoders-1"
 _CONFIG, _WEIGHTS, _WORDS = "encoders.json", "encoders.safetensors", "tokenizer.json"
-_FILES = {_CONFIG, _WEIGHTS, _WORDS}
+ENCODER_FILES = (_CONFIG, _WEIGHTS, _WORDS)
+"""What a folder of imported encoders consists of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ class Encoders:
             WriteError: the place cannot be written.
         """
         folder = Path(folder)
-        other = sorted({path.name for path in folder.iterdir()} - _FILES) if folder.is_dir() else []
+        other = other_things(folder, ENCODER_FILES)
         if other:
             raise CheckpointError(
                 f"{folder} holds other things ({', '.join(other[:3])}); import into a folder of its own"

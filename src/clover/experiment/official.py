@@ -18,10 +18,18 @@ from clover.data.transforms import TransformConfig
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.imported import check_words
 from clover.experiment.importing import ChannelOrder, PositionBias
-from clover.files import written_aside
+from clover.files import WriteError, written_aside
 from clover.modeling.initialise import new_model
 from clover.modeling.model import ModelConfig
-from clover.modeling.official import OfficialImport, Task, export_official, import_official, input_size, task_of
+from clover.modeling.official import (
+    OfficialImport,
+    Task,
+    export_official,
+    import_official,
+    input_size,
+    parts_of,
+    task_of,
+)
 from clover.modeling.positions import fit_positions
 from clover.modeling.weight_files import read_weights
 from clover.modeling.weights import load_strictly
@@ -30,6 +38,16 @@ from clover.pipeline import Clover, CloverConfig, InputConfig
 
 _META_KEY = "clover_config"
 """Under what a file that we exported keeps our config.json, so that it comes back as it went."""
+_JOBS: dict[str, tuple[tuple[str, ...], tuple[Task, ...]]] = {
+    "retrieval is": (("video projection", "text projection"), ("retrieval",)),
+    "pre-training on is": (
+        ("mask token", "masked-word head", "fused video projection", "fused text projection"),
+        ("pre-training",),
+    ),
+    "the answers are": (("answer head",), ("open-answers", "fill-in-the-blank")),
+    "multiple choice is": (("choice head",), ("multiple-choice",)),
+}
+"""What a checkpoint does, the parts that only this needs, and the authors' classes that have them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,8 +212,7 @@ def _answers(model: ModelConfig, kept: CloverConfig | None, options: CloverOptio
 def _told_of_fresh(fresh: list[str], found: OfficialImport) -> list[str]:
     if not fresh:
         return []
-    modules = dict.fromkeys("mask token" if name.endswith("mask_token") else name.split(".")[0] for name in fresh)
-    return [f"  fresh, because a checkpoint of {found.task} has none: {', '.join(modules).replace('_', ' ')}"]
+    return [f"  fresh, because a checkpoint of {found.task} has none: {', '.join(parts_of(fresh))}"]
 
 
 def save_official(clover: Clover, place: Path, task: Task | None = None) -> list[str]:
@@ -211,8 +228,10 @@ def save_official(clover: Clover, place: Path, task: Task | None = None) -> list
 
     Raises:
         ConfigError: the model has not the head of the task.
-        WriteError: the place cannot be written.
+        WriteError: the place cannot be written, or is a folder.
     """
+    if place.is_dir():
+        raise WriteError(f"{place} is a folder, and a file is written; name the file, as {place / 'official.pth'}")
     task = task or task_of(clover.config.model)
     made = export_official(clover.network, task)
     state = {name: value.detach().cpu().contiguous() for name, value in made.state.items()}
@@ -226,7 +245,25 @@ def save_official(clover: Clover, place: Path, task: Task | None = None) -> list
         told.append(f"  filled in, {why}: {shown}")
     if made.left_out:
         told.append(f"  left out, because that class has none: {', '.join(made.left_out)}")
+        told += _warnings_of_loss(made.left_out, task_of(clover.config.model))
     return told + [f"  set {line}" for line in _official_settings(clover.config.model)]
+
+
+def _warnings_of_loss(left_out: tuple[str, ...], answering: Task) -> list[str]:
+    """What the exported file can no longer do, by the parts that it lacks, and what keeps them.
+
+    Args:
+        left_out: Parts that the class has no place for.
+        answering: The class of the checkpoint's head.
+    """
+    lines = []
+    for job, (parts, tasks) in _JOBS.items():
+        lost = [part for part in left_out if part in parts]
+        task = next((one for one in tasks if one in ("pre-training", "retrieval", answering)), None)
+        if lost:
+            remedy = f"--task {task} writes {'it' if len(lost) == 1 else 'those'}" if task else "--to hub keeps it"
+            lines.append(f"  warning: {job} lost in this class: {', '.join(lost)}; {remedy}")
+    return lines
 
 
 def _official_settings(model: ModelConfig) -> list[str]:

@@ -17,10 +17,14 @@ from clover.export.graphs import Graph, described, graphs_of
 from clover.export.onnx_files import OnnxModel, require_onnx, write_onnx
 from clover.export.programs import TorchPrograms, write_program
 from clover.export.quantised import SUFFIX, QuantisationCost, measure, measure_retrieval, quantise
-from clover.files import check_writable, write_folder
+from clover.files import check_replaceable, check_writable, write_folder
 from clover.pipeline import Clover
 from clover.types import Pair
 
+_GRAPHS = ("video", "text", "fusion")
+_BESIDE = ("config.json", "README.md", "tokenizer.json")
+_ONNX_FILES = {*_BESIDE, *(f"{name}{suffix}.onnx" for name in _GRAPHS for suffix in ("", SUFFIX))}
+_TORCH_FILES = {*_BESIDE, *(f"{name}.pt2" for name in _GRAPHS)}
 _NUM_CLIPS = 6
 _MADE_TEXTS = ("a red ball moves left", "two people talk", "a dog runs over the grass", "someone cuts an onion")
 
@@ -37,7 +41,7 @@ def export_onnx(
 
     Args:
         clover: The checkpoint, on the processor.
-        out: Folder; an existing one is replaced.
+        out: Folder; an earlier export for ONNX Runtime is replaced, and nothing else.
         int8: Write the three in 8 bits too.
         pairs: Videos whose clips are checked too, and on whose retrieval the cost of 8 bits is measured.
         progress: Of that measurement; called with (videos done, videos).
@@ -48,9 +52,10 @@ def export_onnx(
     Raises:
         ExportError: a library is missing, or the graphs do not compute what the checkpoint does.
         ConfigError: the model cannot be written as graphs.
-        WriteError: the place cannot be written.
+        WriteError: the place cannot be written, or holds other things, which would be lost.
     """
     require_onnx()
+    check_replaceable(out, _ONNX_FILES, verb="export")
     check_writable(out.parent)
     graphs = graphs_of(clover)
     told: list[str] = []
@@ -75,8 +80,9 @@ def export_onnx(
 def export_torch(clover: Clover, out: Path, *, pairs: Sequence[Pair] = ()) -> list[str]:
     """Write ``video.pt2``, ``text.pt2`` and ``fusion.pt2``, loaded back and checked, whole or not at all.
 
-    Arguments, result and errors are those of `export_onnx`.
+    Arguments, result and errors are those of `export_onnx`; what may be replaced is an earlier export of programs.
     """
+    check_replaceable(out, _TORCH_FILES, verb="export")
     check_writable(out.parent)
     graphs = graphs_of(clover)
     told: list[str] = []

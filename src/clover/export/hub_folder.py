@@ -12,10 +12,12 @@ from clover.errors import ConfigError
 from clover.evaluation.benchmarks import BENCHMARKS
 from clover.evaluation.open_answer import evaluate_questions
 from clover.evaluation.retrieval import RetrievalResult, evaluate_retrieval, one_text_per_video
-from clover.files import write_folder
-from clover.pipeline import Clover
+from clover.files import check_replaceable, write_folder
+from clover.pipeline import CHECKPOINT_FILES, Clover
 from clover.publishing.records import Measurement, Records, read_records
 from clover.recipes.benchmarks import zero_shot_inputs
+
+_FILES = {*CHECKPOINT_FILES, "README.md"}
 
 Progress = Callable[[int, int], None]
 
@@ -32,7 +34,7 @@ def export_hub(
 
     Args:
         clover: The checkpoint; the records beside the folder it was loaded from are what the card is made of.
-        out: Folder; an existing one is replaced.
+        out: Folder; an earlier export for the Hub is replaced, and nothing else.
         corpus: Generated corpus on whose test split it is measured now; None: what the records hold is all.
         license_name: Of the weights; empty: unknown.
         progress: Of that measurement; called with (videos done, videos).
@@ -42,8 +44,9 @@ def export_hub(
 
     Raises:
         DataError: the corpus is missing or broken.
-        WriteError: the place cannot be written.
+        WriteError: the place cannot be written, or holds other things, which would be lost.
     """
+    check_replaceable(out, _FILES, verb="export")
     records = records_of(clover)
     if corpus is not None:
         records = replace(records, measurements=(*records.measurements, *measured(clover, corpus, progress)))

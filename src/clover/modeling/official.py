@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isqrt
 from typing import Literal
@@ -205,7 +205,7 @@ class OfficialExport:
     filled: dict[str, str]
     """Published names that have no counterpart here, and what they were filled with."""
     left_out: tuple[str, ...]
-    """Modules of ours that the class has no place for."""
+    """Parts of ours that the class has no place for, in words."""
 
 
 def export_official(network: CloverModel, task: Task) -> OfficialExport:
@@ -224,9 +224,19 @@ def export_official(network: CloverModel, task: Task) -> OfficialExport:
         kept.pop("backbone.mask_token", None)
     filled = _filling(network, kept, task)
     state = kept | {name: value for name, (value, _) in filled.items()}
-    left_out = sorted({name.partition(".")[0] for name in published if name not in kept})
+    own = network.state_dict()
+    left_out = parts_of([name for name in own if not to_official({name: own[name]}).keys() <= kept.keys()])
     why = {name: how for name, (_, how) in filled.items()}
-    return OfficialExport(state=state, filled=why, left_out=tuple(left_out))
+    return OfficialExport(state=state, filled=why, left_out=left_out)
+
+
+def parts_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The parts of a network that weights of these names (ours) belong to, in words and in their order.
+
+    An encoder's mask token is a part of its own: it can be missing where the encoder is whole.
+    """
+    modules = ("mask_token" if name.endswith(".mask_token") else name.partition(".")[0] for name in names)
+    return tuple(dict.fromkeys(module.replace("masked_word_", "masked-word ").replace("_", " ") for module in modules))
 
 
 def _filling(network: CloverModel, kept: Mapping[str, Tensor], task: Task) -> dict[str, tuple[Tensor, str]]:

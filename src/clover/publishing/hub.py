@@ -11,13 +11,26 @@ from clover.errors import CheckpointError
 
 _SECONDS = 10.0
 """After which the Hub is taken not to be there."""
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def is_hub_id(name: object) -> bool:
     """Whether a string can mean a model on the Hub: ``owner/name``, and no folder here begins like it."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         return False
     return not Path(name.partition("/")[0]).exists()
+
+
+def check_name(name: str) -> None:
+    """Find out before any work whether a model on the Hub can be called so.
+
+    Raises:
+        CheckpointError: it is not ``owner/name``.
+    """
+    if not _NAME.fullmatch(name):
+        raise CheckpointError(
+            f"{name!r} is no name of a model on the Hub; give owner/name, of letters, digits, '-', '_' and '.'"
+        )
 
 
 def download(name: str, files: Sequence[str], *, revision: str | None = None) -> Path:
@@ -88,11 +101,35 @@ def upload(
             repo_id=name, folder_path=str(folder), commit_message=commit_message, revision=revision, repo_type="model"
         )
     except Exception as error:
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
-        raise CheckpointError(
-            f"{name} could not be sent to the Hub ({reason}); log in with a token that may write"
-        ) from error
+        raise CheckpointError(f"{name} could not be sent to the Hub{_cause_and_remedy(error)}") from error
     return str(getattr(made, "commit_url", made))
+
+
+def _cause_and_remedy(error: Exception) -> str:
+    """Why the library could not send, in brackets, and what to do about it."""
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
+        RevisionNotFoundError,
+    )
+
+    reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
+    if isinstance(error, HFValidationError):
+        return f": the name is malformed ({reason}); give owner/name as the Hub allows it"
+    if isinstance(error, OfflineModeIsEnabled):
+        return ": HF_HUB_OFFLINE is set in the environment; unset it to send"
+    if isinstance(error, RevisionNotFoundError):
+        return f" ({reason}); make the branch first, or leave the revision out for the main one"
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if isinstance(error, LocalTokenNotFoundError) or status in (401, 403, 404):  # 404: not seen by this token
+        return f" ({reason}); log in with a token that may write there"
+    # the library passes its HTTP client's own errors on, and which client that is depends on its version
+    is_of_client = type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "requests")
+    if status is None and (is_of_client or isinstance(error, (ConnectionError, TimeoutError))):
+        return f": the Hub cannot be reached ({type(error).__name__}); check the network, then send again"
+    return f" ({reason}); try again later"
 
 
 def _library(what: str) -> Any:
