@@ -135,6 +135,18 @@ def test_a_run_may_start_from_one_encoder_alone(video, bert, corpus, tmp_path, c
         Pretraining(started(corpus, tmp_path / "text", data=with_words), tmp_path / "e", quiet=True)
 
 
+def test_texts_longer_than_the_imported_positions_are_refused_before_anything_runs(bert, corpus, tmp_path):
+    assert run("import", "--text", bert[1], "--text-positions", 12, "--out", tmp_path / "init") == 0
+    experiment = started(corpus, tmp_path / "init", video_warm_start=StageConfig(num_steps=1, batch_size=8))
+    with pytest.raises(
+        ConfigError, match=r"texts of 16 tokens .* 12 positions .*--inputs\.max-text-length 12, .*--text-positions 16"
+    ):
+        Pretraining(experiment, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+    shorter = replace(experiment, inputs=replace(experiment.inputs, max_text_length=12))
+    assert Pretraining(shorter, tmp_path / "run", quiet=True).config.model.text.max_length == 12
+
+
 def test_fusion_alone_of_another_width_is_refused(init, corpus, tmp_path):
     with pytest.raises(CheckpointError, match=r"fusion_encoder\.transformer\.layers\.0.* expected"):
         Pretraining(started(corpus, init, init_parts=("video_encoder", "fusion")), tmp_path, quiet=True)
@@ -226,6 +238,10 @@ def test_the_video_encoder_of_an_official_clover(tmp_path, capsys):
         (["--video", "x.pth", "--window", "0", "7", "7", "--out", "o"], "has no tokens"),
         (["--video", "x.pth", "--patch-frames", "0", "--out", "o"], "patch_frames is 0"),
         (["--text", "x", "--text-positions", "-1", "--out", "o"], "text_positions is -1"),
+        (
+            ["--text", "x", "--text-positions", "2", "--out", "o"],
+            "text_positions is 2; give 3 or more, for [CLS], a word",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
