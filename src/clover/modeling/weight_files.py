@@ -21,7 +21,7 @@ _CONTAINERS = ("state_dict", "model", "module")
 """Where training programs put the weights among other things: mmcv's, Microsoft Swin's, DeepSpeed's name for it."""
 _WRAPPER = "module."
 """What data-parallel training puts before every name."""
-_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+PUBLISHED_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """What a folder of the Hub calls its weights; the first that is there is read."""
 _NOT_WEIGHTS = {
     b"<": "a page of the web, not weights: the server sent it in place of the file; download the file itself",
@@ -56,9 +56,9 @@ def find_weights(place: str | Path) -> Path:
         raise CheckpointError(f"{path} does not exist; give a file of weights or a folder (nothing is downloaded)")
     if path.is_file():
         return path
-    found = next((path / name for name in _FOLDER_FILES if (path / name).is_file()), None)
+    found = next((path / name for name in PUBLISHED_WEIGHTS if (path / name).is_file()), None)
     if found is None:
-        raise CheckpointError(f"{path} holds no weights: it needs {' or '.join(_FOLDER_FILES)}")
+        raise CheckpointError(f"{path} holds no weights: it needs {' or '.join(PUBLISHED_WEIGHTS)}")
     return found
 
 
