@@ -15,6 +15,7 @@ from torch import Tensor
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment
 from clover.experiment.imported import Encoders, first_layers_for_fusion
+from clover.modeling.fusion import FusionKind
 from clover.modeling.model import CloverModel, ModelConfig
 from clover.modeling.positions import fit_positions
 from clover.modeling.weight_files import PUBLISHED_WEIGHTS
@@ -89,8 +90,10 @@ class Start:
         """The run with what these weights need: their pixels, and of imported encoders their geometry.
 
         Raises:
-            ConfigError: the run names a tokenizer, and the weights bring one.
+            ConfigError: the run names a tokenizer, and the weights bring one; or its fusion is of another kind than
+                theirs, which is to be taken over.
         """
+        self._check_fusion(experiment.model.fusion.kind)
         if self.words and experiment.data.tokenizer not in ("", self.words):
             raise ConfigError(f"--init {self.source} brings its own tokenizer; leave --data.tokenizer out")
         model = experiment.model
@@ -100,6 +103,17 @@ class Start:
         elif "video_encoder" in self.weights and self.model is not None:
             model = replace(model, pixels=self.model.pixels)
         return replace(experiment, model=model)
+
+    def _check_fusion(self, kind: FusionKind) -> None:
+        if self.model is None or "fusion" not in self.weights or self.model.fusion.kind == kind:
+            return
+        theirs = self.model.fusion.kind
+        kept = [part for part in self.weights if part not in ("fusion", "projections")]
+        remedy = f"--init-parts {' '.join(kept)} (a fresh fusion), or " if kept else ""
+        raise ConfigError(
+            f"{self.source} has a fusion of kind {theirs}, this run one of kind {kind}, and weights of one kind do not "
+            f"fit another; give {remedy}--model.fusion.kind {theirs}"
+        )
 
     def put_into(self, network: CloverModel, *, quiet: bool = False) -> dict[str, int]:
         """Replace a network's weights, part by part, and say how many; all other weights stay as they are.
