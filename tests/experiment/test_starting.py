@@ -90,3 +90,18 @@ def test_all_systems_see_the_same_data_and_start_from_the_same_weights(warm, cor
         assert torch.equal(batch.token_ids, batches[0].token_ids)
     masked = [batch.masked_token_ids for batch in batches]
     assert not torch.equal(masked[3], masked[4])  # +TMA draws its masked words from all, +TMA+SM does not
+
+
+def test_a_fusion_of_another_kind_is_refused_with_its_remedy(warm, corpus, tmp_path):  # noqa: F811
+    plain = shrunk(shapes(), corpus)
+    gated = replace(plain, model=replace(plain.model, fusion=replace(plain.model.fusion, kind="gated")))
+    remedy = "--init-parts video_encoder text_encoder masked_words"
+    with pytest.raises(ConfigError) as caught:
+        Pretraining(replace(gated, init=str(warm[1])), tmp_path, quiet=True)
+    assert f"{warm[1]} has a fusion of kind concatenated, this run one of kind gated" in str(caught.value)
+    assert f"give {remedy} (a fresh fusion), or --model.fusion.kind concatenated" in str(caught.value)
+    with pytest.raises(ConfigError, match=r"fit another; give --model\.fusion\.kind concatenated"):
+        Pretraining(replace(gated, init=str(warm[1]), init_parts=("fusion",)), tmp_path, quiet=True)
+    parts = tuple(remedy.split()[1:])
+    run = Pretraining(replace(gated, init=str(warm[1]), init_parts=parts), tmp_path, quiet=True)
+    assert run.init_weights.keys() == set(parts)

@@ -186,3 +186,41 @@ def test_text_positions_are_cut_or_drawn_out_on_request(bert):
     long, told = import_encoders("", str(bert[1]), options=VideoOptions(), text_positions=40)
     assert long.state[name].shape == (40, 24)
     assert "drawn out linearly" in told[-1]
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_weights_in_shards_are_the_same(bert, tmp_path, suffix):
+    place = with_config(bert[1], tmp_path / "x")
+    whole = import_bert(place)
+    state = load_file(place / "model.safetensors")
+    (place / "model.safetensors").unlink()
+    names = [f"part-{number}.{suffix}" for number in range(2)]
+    weight_map = {name: names[number % 2] for number, name in enumerate(sorted(state))}
+    stem = "model.safetensors" if suffix == "safetensors" else "pytorch_model.bin"
+    index = place / f"{stem}.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    write = save_file if suffix == "safetensors" else torch.save
+    for shard in names:
+        write({name: state[name] for name in state if weight_map[name] == shard}, place / shard)
+    found = import_bert(place)
+    assert found.path == index
+    assert found.state.keys() == whole.state.keys()
+    assert all(torch.equal(found.state[name], value) for name, value in whole.state.items())
+    source = import_encoders("", str(place), options=VideoOptions())[0].config.sources[0]
+    assert source.file == index.name
+    state["bert.embeddings.LayerNorm.bias"][0] += 1  # the index stays as it is, the checksum does not
+    for shard in names:
+        write({name: state[name] for name in state if weight_map[name] == shard}, place / shard)
+    assert import_encoders("", str(place), options=VideoOptions())[0].config.sources[0].sha256 != source.sha256
+    write(state, place / names[0])
+    with pytest.raises(CheckpointError, match=rf"part-1\.{suffix} holds \S+, which an earlier shard"):
+        import_bert(place)
+    (place / names[1]).unlink()
+    with pytest.raises(CheckpointError, match=rf"lacks part-1\.{suffix}; copy it again"):
+        import_bert(place)
+    index.write_text(json.dumps({"weight_map": {"a": "../part-0.bin"}}))
+    with pytest.raises(CheckpointError, match=r"names '\.\./part-0\.bin', which is not in its folder"):
+        import_bert(place)
+    index.write_text('{"weight_map": {}}')
+    with pytest.raises(CheckpointError, match="lists no files of weights"):
+        import_bert(place)

@@ -1,6 +1,7 @@
 """`clover import` as a user calls it, and runs that start from what it leaves."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from plain_swin import made_state
 from safetensors.torch import save_file
 
 from clover.cli import main
+from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import StageConfig
@@ -135,6 +137,51 @@ def test_a_run_may_start_from_one_encoder_alone(video, bert, corpus, tmp_path, c
         Pretraining(started(corpus, tmp_path / "text", data=with_words), tmp_path / "e", quiet=True)
 
 
+def test_texts_longer_than_the_imported_positions_are_refused_before_anything_runs(bert, corpus, tmp_path):
+    assert run("import", "--text", bert[1], "--text-positions", 12, "--out", tmp_path / "init") == 0
+    experiment = started(corpus, tmp_path / "init", video_warm_start=StageConfig(num_steps=1, batch_size=8))
+    with pytest.raises(
+        ConfigError, match=r"texts of 16 tokens .* 12 positions .*--inputs\.max-text-length 12, .*--text-positions 16"
+    ):
+        Pretraining(experiment, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+    shorter = replace(experiment, inputs=replace(experiment.inputs, max_text_length=12))
+    assert Pretraining(shorter, tmp_path / "run", quiet=True).config.model.text.max_length == 12
+
+
+def test_weights_as_they_were_published_are_to_be_imported_first(video, bert, tmp_path, capsys):
+    image_model, bare, other = tmp_path / "swin", tmp_path / "bare", tmp_path / "vit"
+    for folder, kind in ((image_model, "swin"), (bare, ""), (other, "vit")):
+        folder.mkdir()
+        save_file({"a": torch.ones(1)}, folder / "model.safetensors")
+        if kind:
+            (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    shutil.copytree(bert[1], tmp_path / "bert")
+    Tokenizer.load(bert[1]).save(tmp_path / "bert")  # then no file of a checkpoint is missing
+    for place, message in (
+        (
+            video,
+            f"is a file, and a run starts from a folder; import it first: clover import --video {video} --out init",
+        ),
+        (bert[1], f"import them first: clover import --text {bert[1]} --out init, then give --init init"),
+        (tmp_path / "bert", f"clover import --text {tmp_path / 'bert'} --out init"),
+        (image_model, f"clover import --video {image_model} --out init"),
+        (bare, f"clover import --video {bare} --out init"),
+        (
+            other,
+            f"is a vit of transformers, no checkpoint folder; leave it out of --init and give it as --video-encoder "
+            f"hf:{other}",
+        ),
+        (tmp_path / "nowhere", "is not a checkpoint folder (it does not exist)"),
+    ):
+        capsys.readouterr()
+        assert run("pretrain", "shapes", "--init", place, "--out", tmp_path / "run") == 2
+        errors = capsys.readouterr().err
+        assert message in errors
+        assert errors.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+
+
 def test_fusion_alone_of_another_width_is_refused(init, corpus, tmp_path):
     with pytest.raises(CheckpointError, match=r"fusion_encoder\.transformer\.layers\.0.* expected"):
         Pretraining(started(corpus, init, init_parts=("video_encoder", "fusion")), tmp_path, quiet=True)
@@ -227,6 +274,10 @@ def test_the_video_encoder_of_an_official_clover(tmp_path, capsys):
         (["--video", "x.pth", "--window", "0", "7", "7", "--out", "o"], "has no tokens"),
         (["--video", "x.pth", "--patch-frames", "0", "--out", "o"], "patch_frames is 0"),
         (["--text", "x", "--text-positions", "-1", "--out", "o"], "text_positions is -1"),
+        (
+            ["--text", "x", "--text-positions", "2", "--out", "o"],
+            "text_positions is 2; give 3 or more, for [CLS], a word",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):

@@ -102,5 +102,10 @@ def _check(options: ImportOptions) -> None:
     for name in ("num_heads", "num_frames", "frame_size", "text_positions"):
         if getattr(options, name) < 0:
             raise ConfigError(f"{name} is {getattr(options, name)}; give 1 or more, or 0 to keep the file's")
+    if options.text_positions in (1, 2):
+        raise ConfigError(
+            f"text_positions is {options.text_positions}; give 3 or more, for [CLS], a word and [SEP], or 0 to keep "
+            "the file's"
+        )
     if options.patch_frames < 1:
         raise ConfigError(f"patch_frames is {options.patch_frames}; give 1 or more")

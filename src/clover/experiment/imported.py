@@ -42,7 +42,7 @@ class Source:
     file: str
     """Its name, without folders."""
     sha256: str
-    """Of the file."""
+    """Of the file; of an index, over those of the shards that it lists."""
 
 
 @dataclass(frozen=True, kw_only=True)

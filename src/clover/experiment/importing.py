@@ -10,7 +10,6 @@ from torch import Tensor
 
 from clover.data.text import Tokenizer
 from clover.experiment.imported import Encoders, EncodersConfig, Source, check_words
-from clover.files import checksum
 from clover.modeling.bert import TextImport, import_bert
 from clover.modeling.official import is_official, video_part
 from clover.modeling.pixels import PixelConfig
@@ -18,7 +17,7 @@ from clover.modeling.positions import resized_words
 from clover.modeling.preprocessor import read_pixels
 from clover.modeling.swin_import import VideoImport, import_video
 from clover.modeling.video_swin import VideoEncoderConfig
-from clover.modeling.weight_files import WeightFile, read_weights
+from clover.modeling.weight_files import WeightFile, read_weights, weights_checksum
 from clover.modeling.windows import Size
 
 ChannelOrder = Literal["auto", "rgb", "bgr"]
@@ -111,7 +110,7 @@ def _with_positions(words: TextImport, num_positions: int) -> TextImport:
 
 
 def _source(part: str, dialect: str, path: Path) -> Source:
-    return Source(part=part, dialect=dialect, file=path.name, sha256=checksum(path))
+    return Source(part=part, dialect=dialect, file=path.name, sha256=weights_checksum(path))
 
 
 def _told_of_video(found: VideoImport, config: EncodersConfig) -> list[str]:

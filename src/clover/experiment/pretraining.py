@@ -120,6 +120,17 @@ def _without_best(run: RunConfig) -> RunConfig:
     return replace(run, keep=replace(run.keep, best_by=""))
 
 
+def _check_text_length(experiment: PretrainingExperiment, start: Start | None) -> None:
+    """Before anything is trained: the stages that read no text would run to their end first."""
+    longest, most = experiment.inputs.max_text_length, experiment.model.text.max_length
+    if longest <= most:
+        return
+    remedy = f"use --inputs.max-text-length {most}"
+    if start is not None and start.encoders is not None and "text_encoder" in start.weights:
+        remedy += f", or import the text encoder again with --text-positions {longest}"
+    raise ConfigError(f"texts of {longest} tokens are longer than the {most} positions of the text encoder; {remedy}")
+
+
 class Pretraining:
     """A `PretrainingExperiment` built: data, tokenizer and network in place, ready to run.
 
@@ -137,6 +148,7 @@ class Pretraining:
         experiment = start.adopted_by(experiment) if start else experiment
         borrowed = borrow(experiment, start, quiet=quiet)
         self.experiment = experiment = borrowed.experiment
+        _check_text_length(experiment, start)
         words = (start.words if start else "") or experiment.data.tokenizer
         data = replace(experiment.data, tokenizer=words)
         self.data = open_pretraining_data(

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment
 from clover.experiment.imported import Encoders, first_layers_for_fusion
+from clover.modeling.fusion import FusionKind
 from clover.modeling.model import CloverModel, ModelConfig
 from clover.modeling.positions import fit_positions
+from clover.modeling.weight_files import PUBLISHED_WEIGHTS
 from clover.modeling.weights import load_strictly
 from clover.pipeline import Clover
 from clover.training.adapters import MODULES, Part
 
 _NOT_IMPORTED = r"video_encoder\.mask_token|fusion_encoder\..*"
 """Names of ours that encoders of others have nothing for; the fusion gets layers of the text encoder, and no more."""
+
+_IMPORTED_KINDS = {"bert": "--text", "swin": "--video"}
+"""Models of transformers that are imported, and the option that takes them; others are borrowed as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +52,14 @@ class Start:
         """Read a checkpoint folder, or one of imported encoders.
 
         Raises:
-            CheckpointError: it is neither, or broken, or has none of the parts.
+            CheckpointError: it is neither, or weights of others as they were published, or broken, or has none of the
+                parts.
         """
         encoders = Encoders.load(folder) if Encoders.is_there(folder) else None
         if encoders is not None:
             state, fingerprint, model = encoders.state, encoders.fingerprint, None
         else:
+            _check_is_no_import(Path(folder))
             clover = Clover.from_pretrained(folder)
             state, fingerprint, model = clover.network.state_dict(), clover.fingerprint, clover.config.model
         asked = list(dict.fromkeys(parts))
@@ -81,8 +90,10 @@ class Start:
         """The run with what these weights need: their pixels, and of imported encoders their geometry.
 
         Raises:
-            ConfigError: the run names a tokenizer, and the weights bring one.
+            ConfigError: the run names a tokenizer, and the weights bring one; or its fusion is of another kind than
+                theirs, which is to be taken over.
         """
+        self._check_fusion(experiment.model.fusion.kind)
         if self.words and experiment.data.tokenizer not in ("", self.words):
             raise ConfigError(f"--init {self.source} brings its own tokenizer; leave --data.tokenizer out")
         model = experiment.model
@@ -92,6 +103,17 @@ class Start:
         elif "video_encoder" in self.weights and self.model is not None:
             model = replace(model, pixels=self.model.pixels)
         return replace(experiment, model=model)
+
+    def _check_fusion(self, kind: FusionKind) -> None:
+        if self.model is None or "fusion" not in self.weights or self.model.fusion.kind == kind:
+            return
+        theirs = self.model.fusion.kind
+        kept = [part for part in self.weights if part not in ("fusion", "projections")]
+        remedy = f"--init-parts {' '.join(kept)} (a fresh fusion), or " if kept else ""
+        raise ConfigError(
+            f"{self.source} has a fusion of kind {theirs}, this run one of kind {kind}, and weights of one kind do not "
+            f"fit another; give {remedy}--model.fusion.kind {theirs}"
+        )
 
     def put_into(self, network: CloverModel, *, quiet: bool = False) -> dict[str, int]:
         """Replace a network's weights, part by part, and say how many; all other weights stay as they are.
@@ -128,3 +150,39 @@ class Start:
         print(f"weights from {self.source}: {parts}{fresh}", file=sys.stderr)
         for line in resized:
             print(f"resized: {line}", file=sys.stderr)
+
+
+def _check_is_no_import(path: Path) -> None:
+    """Whether a path is weights of others, as they were published, which a run starts from once they are imported.
+
+    Raises:
+        CheckpointError: it is; the line says how they are imported.
+    """
+    if path.is_file():
+        raise CheckpointError(
+            f"{path} is a file, and a run starts from a folder; import it first: clover import --video {path} --out "
+            "init (--clover for a whole official Clover), then give --init init"
+        )
+    kind = _published_kind(path / "config.json")
+    has_weights = any((path / name).is_file() for name in PUBLISHED_WEIGHTS)
+    if kind in _IMPORTED_KINDS or (not kind and has_weights and not (path / "config.json").is_file()):
+        option = _IMPORTED_KINDS.get(kind, "--video")
+        raise CheckpointError(
+            f"{path} holds weights as they were published; import them first: clover import {option} {path} --out "
+            "init, then give --init init"
+        )
+    if kind:
+        raise CheckpointError(
+            f"{path} is a {kind} of transformers, no checkpoint folder; leave it out of --init and give it as "
+            f"--video-encoder hf:{path} or --text-encoder hf:{path}"
+        )
+
+
+def _published_kind(path: Path) -> str:
+    """What a config.json of transformers calls its model; empty of any other file, and where there is none."""
+    try:
+        plain: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    kind = plain.get("model_type", "") if isinstance(plain, dict) else ""
+    return kind if isinstance(kind, str) else ""

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from clover.errors import CheckpointError, ConfigError
+from clover.modeling.weight_files import PUBLISHED_WEIGHTS, shard_files
 
 _PREFIX = "hf:"
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _FORGOTTEN = {
     *("auto_map", "architectures", "_name_or_path", "transformers_version", "id2label", "label2id"),
     *("torch_dtype", "dtype", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
@@ -207,8 +207,8 @@ def read_weights(folder: Path, plain: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: there are no weights, they are broken, hold code, or do not fit the architecture.
     """
-    if not any((folder / name).is_file() for name in _WEIGHTS):
-        raise CheckpointError(f"{folder} holds no weights; it needs one of {', '.join(_WEIGHTS)}")
+    if not any((folder / name).is_file() for name in PUBLISHED_WEIGHTS):
+        raise CheckpointError(f"{folder} holds no weights; it needs one of {', '.join(PUBLISHED_WEIGHTS)}")
     if (folder / "adapter_config.json").is_file():
         raise CheckpointError(f"{folder} holds adapters beside the model; merge them into it first")
     _check_files(folder, plain)
@@ -251,20 +251,8 @@ def read_weights(folder: Path, plain: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _check_files(folder: Path, plain: Mapping[str, Any]) -> None:
     """Before anything is made: shards lie in the folder, and the files are not too small for such a model."""
-    found = next(folder / name for name in _WEIGHTS if (folder / name).is_file())
-    files = [found]
-    if found.suffix == ".json":
-        try:
-            names = set(json.loads(found.read_text(encoding="utf-8"))["weight_map"].values())
-            files = [folder / name for name in names]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise CheckpointError(f"{found} lists no files of weights ({_line(error)}); copy it again") from error
-        outside = sorted(name for name in names if Path(name).name != name)
-        if outside:
-            raise CheckpointError(f"{found} names {outside[0]!r}, which is not in its folder; copy the model again")
-        missing = sorted(file.name for file in files if not file.is_file())
-        if missing:
-            raise CheckpointError(f"{folder} lacks {', '.join(missing[:3])}{_more(len(missing) - 3)}; copy it again")
+    found = next(folder / name for name in PUBLISHED_WEIGHTS if (folder / name).is_file())
+    files = shard_files(found) if found.suffix == ".json" else [found]
     with torch.device("meta"):
         wanted = sum(weight.numel() for weight in build(plain).parameters())
     there = sum(file.stat().st_size for file in files)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import warnings
 import zipfile
@@ -16,12 +18,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clover.errors import CheckpointError
+from clover.files import checksum
 
 _CONTAINERS = ("state_dict", "model", "module")
 """Where training programs put the weights among other things: mmcv's, Microsoft Swin's, DeepSpeed's name for it."""
 _WRAPPER = "module."
 """What data-parallel training puts before every name."""
-_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+_INDEX = ".index.json"
+"""End of the name of a file that lists the files (shards) in which large weights lie."""
+PUBLISHED_WEIGHTS = (
+    "model.safetensors",
+    f"model.safetensors{_INDEX}",
+    "pytorch_model.bin",
+    f"pytorch_model.bin{_INDEX}",
+)
 """What a folder of the Hub calls its weights; the first that is there is read."""
 _NOT_WEIGHTS = {
     b"<": "a page of the web, not weights: the server sent it in place of the file; download the file itself",
@@ -38,7 +48,7 @@ class WeightFile:
     """Weights by the names of whoever wrote them."""
 
     path: Path
-    """The file that was read, also where a folder was given."""
+    """The file that was read, also where a folder was given; of weights in shards, the index that lists them."""
     state: dict[str, Tensor]
     """Name to tensor, on the processor; floating-point ones as float32."""
     meta: Mapping[str, Any]
@@ -56,14 +66,49 @@ def find_weights(place: str | Path) -> Path:
         raise CheckpointError(f"{path} does not exist; give a file of weights or a folder (nothing is downloaded)")
     if path.is_file():
         return path
-    found = next((path / name for name in _FOLDER_FILES if (path / name).is_file()), None)
+    found = next((path / name for name in PUBLISHED_WEIGHTS if (path / name).is_file()), None)
     if found is None:
-        raise CheckpointError(f"{path} holds no weights: it needs {' or '.join(_FOLDER_FILES)}")
+        raise CheckpointError(
+            f"{path} holds no weights: it needs model.safetensors or pytorch_model.bin, or the {_INDEX} of either and "
+            "its shards"
+        )
     return found
 
 
+def shard_files(index: Path) -> list[Path]:
+    """The files that an index of weights lists, by name.
+
+    Raises:
+        CheckpointError: it lists none, one that lies elsewhere, or one that is not there.
+    """
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = [index.parent / name for name in names]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{index} lists no files of weights ({type(error).__name__}: {str(error)[:200]}); copy it again"
+        ) from error
+    if not files:
+        raise CheckpointError(f"{index} lists no files of weights; copy it again")
+    outside = [name for name in names if Path(name).name != name]
+    if outside:
+        raise CheckpointError(f"{index} names {outside[0]!r}, which is not in its folder; copy the model again")
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise CheckpointError(f"{index.parent} lacks {', '.join(missing[:3])}{more}; copy it again")
+    return files
+
+
+def weights_checksum(path: Path) -> str:
+    """SHA-256 of a file of weights; of an index, over the digits of its shards', in the order of their names."""
+    if not path.name.endswith(_INDEX):
+        return checksum(path)
+    return hashlib.sha256("".join(map(checksum, shard_files(path))).encode()).hexdigest()
+
+
 def read_weights(place: str | Path) -> WeightFile:
-    """Read a safetensors file or a PyTorch file (``weights_only``); of a folder, its file of weights.
+    """Read a safetensors file or a PyTorch file (``weights_only``); of a folder, its file of weights or its shards.
 
     Args:
         place: The file, or a folder of the Hub. Dictionaries around the weights (mmcv's ``state_dict``, Swin's
@@ -74,11 +119,28 @@ def read_weights(place: str | Path) -> WeightFile:
             something else than tensors, or numbers that are none.
     """
     path = find_weights(place)
+    if path.name.endswith(_INDEX):
+        return WeightFile(path=path, state=_read_shards(path), meta={})
+    state, meta = _read_one(path)
+    return WeightFile(path=path, state=state, meta=meta)
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for path in shard_files(index):
+        shard, _ = _read_one(path)
+        twice = sorted(state.keys() & shard.keys())
+        if twice:
+            raise CheckpointError(f"{path} holds {twice[0]}, which an earlier shard of {index.name} holds too")
+        state |= shard
+    return state
+
+
+def _read_one(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     _check_beginning(path)
     loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     meta = loaded.get("meta")
-    state = _unwrapped(loaded, path)
-    return WeightFile(path=path, state=_checked(state, path), meta=meta if isinstance(meta, Mapping) else {})
+    return _checked(_unwrapped(loaded, path), path), meta if isinstance(meta, Mapping) else {}
 
 
 def _check_beginning(path: Path) -> None:
