@@ -131,7 +131,7 @@ def test_commands(place, models, videos, capsys):
 def test_sample_queries_are_texts_that_the_model_can_read():
     clover = make_model(0)
     queries = sample_queries(clover)
-    assert queries.shape == (256, clover.config.model.embedding_width)
+    assert queries.shape == (1024, clover.config.model.embedding_width)
     np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-5)
     assert len(np.unique(queries.round(4), axis=0)) > 100
     np.testing.assert_array_equal(queries, sample_queries(clover))

@@ -109,7 +109,8 @@ def _add_adapters(network: nn.Module, roots: Sequence[str], lora: LoraConfig, se
     known = sorted({name.rpartition(".")[2] for name in linear})
     wrong = [target for target in lora.targets if target not in known]
     if not linear or wrong:
-        found = f"{', '.join(roots)} with {', '.join(known)}" if linear else "none: all of its parts are frozen"
+        parts = [part for part, names in MODULES.items() if any(root.partition(".")[0] in names for root in roots)]
+        found = f"{', '.join(parts)} with {', '.join(known)}" if linear else "none: all of its parts are frozen"
         raise ConfigError(f"lora: no linear layer {', '.join(wrong) or 'is left'}; there is {found}")
     chosen = [name for name in linear if not lora.targets or name.rpartition(".")[2] in lora.targets]
     settings = PeftConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=chosen)  # type: ignore[arg-type]
