@@ -49,7 +49,7 @@ def download(name: str, files: Sequence[str], *, revision: str | None = None) ->
             the library is missing.
     """
     hub = _library(f"{name} is no folder here; a model of the Hub")
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     reason = ""
     try:
@@ -62,8 +62,6 @@ def download(name: str, files: Sequence[str], *, revision: str | None = None) ->
         raise CheckpointError(
             f"{name} is no folder here and no model on the Hub; check the name (a private one needs a login)"
         ) from error
-    except (HfHubHTTPError, OSError) as error:
-        commit, reason = None, type(error).__name__
     except Exception as error:  # the library passes its HTTP client's own errors on
         commit, reason = None, type(error).__name__
     try:
