@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import tempfile
@@ -29,7 +28,7 @@ from clover.errors import CheckpointError, ConfigError
 from clover.files import other_things, write_folder
 from clover.modeling.initialise import initialise
 from clover.modeling.model import CloverModel, HeadConfig, ModelConfig, unit
-from clover.modeling.weights import load_strictly, save_tensors
+from clover.modeling.weights import fingerprint_of, load_strictly, save_tensors
 from clover.publishing.card import model_card
 from clover.publishing.hub import check_name, download, is_hub_id, upload
 from clover.publishing.records import Records, read_records
@@ -231,12 +230,7 @@ class Clover:
     @cached_property
     def fingerprint(self) -> str:
         """A short name of these exact weights, words and preprocessing; vectors of other ones are no company."""
-        digest = hashlib.sha256(json.dumps(to_plain(self.config), sort_keys=True).encode())
-        digest.update(self.tokenizer.fingerprint.encode())
-        for name, value in sorted(self.network.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint_of(to_plain(self.config), self.tokenizer.fingerprint, self.network.state_dict())
 
     @property
     def device(self) -> torch.device:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -22,7 +20,7 @@ from clover.modeling.model import ModelConfig
 from clover.modeling.pixels import PixelConfig
 from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
-from clover.modeling.weights import save_tensors
+from clover.modeling.weights import fingerprint_of, save_tensors
 from clover.pipeline import InputConfig
 
 _FORMAT = "clover-encoders-1"
@@ -121,12 +119,8 @@ class Encoders:
     @cached_property
     def fingerprint(self) -> str:
         """A short name of these exact weights and words."""
-        digest = hashlib.sha256(json.dumps(to_plain(self.config), sort_keys=True).encode())
-        digest.update(self.tokenizer.fingerprint.encode() if self.tokenizer else b"")
-        for name, value in sorted(self.state.items()):
-            digest.update(name.encode())
-            digest.update(value.contiguous().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        words = self.tokenizer.fingerprint if self.tokenizer else ""
+        return fingerprint_of(to_plain(self.config), words, self.state)
 
     def adopted_by(self, model: ModelConfig, inputs: InputConfig, *, video: bool, text: bool) -> ModelConfig:
         """A run's network with the geometry of these encoders.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import EinopsError, rearrange
@@ -259,6 +262,16 @@ def check_fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str, ma
         more = f" and {total - len(problems)} more" if total > len(problems) else ""
         raise CheckpointError(f"{source} does not fit this model: {'; '.join(problems)}{more}")
     return missing
+
+
+def fingerprint_of(settings: Any, words: str, state: Mapping[str, Tensor]) -> str:
+    """A short name of weights with the settings (plain values) and the words (their fingerprint) that go with them."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest.update(words.encode())
+    for name, value in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
