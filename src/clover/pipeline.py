@@ -14,7 +14,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -30,6 +30,7 @@ from clover.modeling.initialise import initialise
 from clover.modeling.model import CloverModel, HeadConfig, ModelConfig, unit
 from clover.modeling.weights import fingerprint_of, load_strictly, save_tensors
 from clover.publishing.card import model_card
+from clover.publishing.history import Event, from_metadata, to_metadata
 from clover.publishing.hub import check_name, download, is_hub_id, upload
 from clover.publishing.records import Records, read_records
 from clover.types import Frames
@@ -105,6 +106,8 @@ class Clover:
         self.config = config
         self.source: Path | None = None
         """The folder it was loaded from."""
+        self.history: tuple[Event, ...] = ()
+        """Where its weights come from; empty where nothing is known."""
 
     @classmethod
     def from_pretrained(
@@ -134,6 +137,8 @@ class Clover:
         weights = folder / "model.safetensors"
         try:
             state = load_file(weights, device=str(device))
+            with safe_open(weights, framework="pt") as file:
+                metadata = file.metadata() or {}
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{weights} is not a readable weights file ({error}); copy it again") from error
         network = CloverModel(config.model)
@@ -142,6 +147,7 @@ class Clover:
         _check_sizes(folder, config, tokenizer)
         clover = cls(network.to(device), tokenizer, config)
         clover.source = folder
+        clover.history = from_metadata(metadata, source=str(weights))
         return clover
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -158,10 +164,12 @@ class Clover:
                 f"{folder} holds other things ({', '.join(other[:3])}); save into a folder of its own"
             )
 
+        metadata = {"format": "pt", **to_metadata(self.history)}
+
         def fill(aside: Path) -> None:
             plain = json.dumps(to_plain(self.config), indent=2)
             (aside / "config.json").write_text(plain + "\n", encoding="utf-8")
-            save_tensors(aside / "model.safetensors", self.network.state_dict(), {"format": "pt"})
+            save_tensors(aside / "model.safetensors", self.network.state_dict(), metadata)
             self.tokenizer.save(aside)
 
         write_folder(folder, fill)
@@ -180,6 +188,7 @@ class Clover:
         return model_card(
             to_plain(self.config),
             records,
+            self.history,
             name=name,
             fingerprint=self.fingerprint,
             num_weights=sum(weight.numel() for weight in self.network.parameters()),
@@ -400,11 +409,16 @@ class Clover:
         own = ("answer_head.", "choice_head.")
         kept = {key: value for key, value in self.network.state_dict().items() if not key.startswith(own)}
         load_strictly(network, kept, source="the pre-trained network", may_lack=r"(answer|choice)_head\..*")
-        return Clover(network.to(self.device), self.tokenizer, config)
+        return self._alike(Clover(network.to(self.device), self.tokenizer, config))
 
     def with_inputs(self, inputs: InputConfig) -> Clover:
         """The same network reading other frames, or longer texts."""
-        return Clover(self.network, self.tokenizer, replace(self.config, inputs=inputs))
+        return self._alike(Clover(self.network, self.tokenizer, replace(self.config, inputs=inputs)))
+
+    def _alike(self, other: Clover) -> Clover:
+        """Another model of these weights, with their history."""
+        other.history = self.history
+        return other
 
 
 def _check_sizes(folder: Path, config: CloverConfig, tokenizer: Tokenizer) -> None:

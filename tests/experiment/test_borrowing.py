@@ -73,6 +73,15 @@ def trained(place):
     return Pretraining(experiment_of(place), place / "run", quiet=True).run(), place / "run"
 
 
+def test_the_history_names_the_encoders(trained):
+    told = [(event.kind, event.title, event.parts, event.name) for event in trained[0].history]
+    assert told[:2] == [
+        ("encoder", "clip_vision_model", ("video_encoder",), "clip"),
+        ("encoder", "roberta", ("text_encoder",), "roberta"),
+    ]
+    assert trained[0].history[-1].title == "pre-training"
+
+
 @pytest.mark.slow
 def test_a_command_pretrains_on_two_folders_and_the_checkpoint_needs_neither(place, tmp_path):
     for name in ("clip", "roberta"):

@@ -124,6 +124,13 @@ def test_a_student_learns_what_the_teacher_says(teacher, corpus, tmp_path):  # n
     assert again.fingerprint == student.fingerprint
     assert again.tokenizer.fingerprint == Clover.from_pretrained(teacher).tokenizer.fingerprint
     assert again.encode_text("a red ball").shape == (48,)
+    assert [(event.kind, event.title, event.made) for event in again.history] == [
+        ("run", "warm start", "teacher"),
+        ("run", "pre-training", "teacher"),
+        ("teacher", "", "model"),
+        ("run", "distillation", "model"),
+    ]
+    assert again.history[2].digest == Clover.from_pretrained(teacher).fingerprint
 
 
 def test_resumed_is_bit_identical_and_another_teacher_is_refused(teacher, corpus, tmp_path):  # noqa: F811
@@ -165,9 +172,11 @@ def test_what_does_not_fit_the_teacher_is_refused(teacher, corpus, tmp_path):  #
 
 def test_the_command(teacher, corpus, tmp_path, capsys):  # noqa: F811
     few = ["--data.corpus", str(corpus), "--data.num-kept-frames", "8", "--training.num-steps", "2"]
-    few += ["--training.batch-size", "8", "--training.optimizer.warmup-share", "0"]
+    few += ["--batch-size", "8", "--micro-batch-size", "4", "--training.optimizer.warmup-share", "0"]
     assert main(["distill", str(teacher), *few, "--out", str(tmp_path / "student")]) == 0
     assert "checkpoint: " in capsys.readouterr().out
+    settings = json.loads((tmp_path / "student" / "run.json").read_text())["experiment"]["training"]
+    assert (settings["batch_size"], settings["micro_batch_size"]) == (8, 4)
     student = Clover.from_pretrained(tmp_path / "student" / "checkpoint")
     assert student.config.model.text.transformer.width == 32
     assert main(["distill", str(teacher), *few, "--out", str(tmp_path / "student")]) == 2

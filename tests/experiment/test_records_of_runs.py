@@ -10,6 +10,7 @@ from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.errors import CheckpointError
 from clover.experiment.finetuning import finetune_questions
 from clover.experiment.pretraining import Pretraining
+from clover.pipeline import Clover
 from clover.recipes.finetune import shapes_questions
 from clover.recipes.pretrain import shapes
 from clover.training.logbook import Logbook
@@ -70,3 +71,15 @@ def test_fine_tuning_names_its_start(corpus, tmp_path):
     assert record["stages"] == {".": 2}
     assert record["sessions"][0]["first_steps"] == {".": 0}
     assert record["is_finished"]
+    told = [
+        (event.kind, event.title, event.parts, event.data, event.num_steps, event.digest)
+        for event in Clover.from_pretrained(tmp_path / "questions" / "checkpoint").history
+    ]
+    seen = ("clover-shapes",)
+    assert told == [
+        ("run", "warm start", ("video_encoder",), seen, 1, ""),
+        ("run", "warm start", ("text_encoder", "masked_words"), seen, 1, ""),
+        ("run", "pre-training", (), seen, 1, ""),
+        ("start", "", (), (), 0, clover.fingerprint),
+        ("run", "fine-tuning", (), seen, 2, ""),
+    ]

@@ -325,6 +325,7 @@ def test_the_best_checkpoint_is_kept(pretrained, corpus, tmp_path):
         max_text_length=16,
         folder=tmp_path,
         settings=shapes_questions(),
+        trained_on="clover-shapes",
         run_config=shapes_questions(),
         selection=Selection(every=2, score=score),
         quiet=True,

@@ -90,6 +90,9 @@ def test_what_goes_out_comes_back_as_it_was(task, tmp_path, capsys):
     if task == "pre-training":
         assert back.fingerprint == clover.fingerprint
     assert back.config == clover.config
+    (event,) = back.history
+    assert (event.kind, event.title, event.name) == ("import", f"official Clover, {task}", "official.pth")
+    assert len(event.digest) == 64
     theirs = clover.network.state_dict()
     kept = torch.load(tmp_path / "official.pth", weights_only=True)["state_dict"]
     modules = ("video_encoder.stages", "text_encoder", "fusion_encoder", "answer_head", "choice_head")

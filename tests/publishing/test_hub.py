@@ -182,4 +182,4 @@ def test_which_names_can_be_models_of_the_hub(name, is_id, tmp_path, monkeypatch
 def test_the_card_of_a_model_made_here_says_that_nothing_is_known(tmp_path):
     loaded = Clover.from_pretrained(made(tmp_path))
     fresh = Clover(loaded.network, loaded.tokenizer, replace(loaded.config))
-    assert "data, recipe and steps are unknown" in fresh.card()
+    assert "what they began as is unknown" in fresh.card()

@@ -124,7 +124,8 @@ def test_a_broken_result_is_left_out(tmp_path, result):
 def test_without_records_everything_is_unknown(tmp_path):
     checkpoint = made(tmp_path, run=None)
     text = (exported(checkpoint) / "README.md").read_text()
-    assert "data, recipe and steps are unknown" in text
+    assert "its settings, code and machine are unknown" in text
+    assert "what they began as is unknown" in text
     assert "how good it is is unknown" in text
     assert "model-index" not in text
     assert (exported_weights := Clover.from_pretrained(tmp_path / "clover-tiny")).fingerprint

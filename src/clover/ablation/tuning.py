@@ -93,6 +93,7 @@ def _tune(
         max_text_length=clover.config.inputs.max_text_length,
         folder=folder,
         settings={"tuning": to_plain(config), "seed": run_config.seed},
+        trained_on="clover-shapes",
         run_config=run_config,
         freeze=config.freeze,
         quiet=True,

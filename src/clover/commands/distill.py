@@ -11,7 +11,7 @@ import tyro
 
 from clover.allocator import keep_freed_memory
 from clover.commands.options import parse
-from clover.commands.train import Resume, begin, report_skipped, with_value_of_resume
+from clover.commands.train import Resume, begin, report_skipped, with_batch, with_value_of_resume
 from clover.distributed import together
 from clover.errors import ConfigError
 from clover.experiment.distillation import Distillation, DistillationExperiment
@@ -29,6 +29,11 @@ class DistillOptions:
     """Every setting of the run."""
     size: StudentSize = "tiny"
     """Size of the student; the options of --model change it further."""
+    batch_size: int = 0
+    """Samples a step, of all processes together; 0 takes the recipe's (short for --training.batch-size)."""
+    micro_batch_size: int = 0
+    """Samples that go through the network together on a process; fewer need less memory and give the same gradients; 0
+    takes the recipe's (short for --training.micro-batch-size)."""
     out: str = "student"
     """Folder of the run."""
     resume: Resume = "no"
@@ -53,7 +58,8 @@ def distill(arguments: Sequence[str]) -> None:
     with together() as processes:
         out = Path(options.out)
         resume = begin(out, resume=options.resume, overwrite=options.overwrite)
-        run = Distillation(teacher, options.experiment, out, quiet=not processes.is_first)
+        experiment = with_batch(options.experiment, options.batch_size, options.micro_batch_size)
+        run = Distillation(teacher, experiment, out, quiet=not processes.is_first)
         run.run(resume=resume)
         if processes.is_first:
             report_skipped(run.skipped)

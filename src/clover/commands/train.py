@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 
@@ -25,6 +25,7 @@ from clover.recipes import finetune as finetune_recipes
 from clover.recipes import pretrain as pretrain_recipes
 
 Resume = Literal["no", "yes", "auto"]
+ExperimentT = TypeVar("ExperimentT", bound=PretrainingExperiment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,20 +85,22 @@ def pretrain(arguments: Sequence[str]) -> None:
     with together() as processes:
         out = Path(options.out)
         resume = begin(out, resume=options.resume, overwrite=options.overwrite)
-        run = Pretraining(_with_batch(options), out, quiet=not processes.is_first)
+        experiment = with_batch(options.experiment, options.batch_size, options.micro_batch_size)
+        run = Pretraining(experiment, out, quiet=not processes.is_first)
         run.run(resume=resume)
         if processes.is_first:
             report_skipped(run.skipped)
             print(f"checkpoint: {out / 'checkpoint'}")
 
 
-def _with_batch(options: PretrainOptions) -> PretrainingExperiment:
-    training = options.experiment.training
-    if options.batch_size:
-        training = replace(training, batch_size=options.batch_size)
-    if options.micro_batch_size:
-        training = replace(training, micro_batch_size=options.micro_batch_size)
-    return replace(options.experiment, training=training)
+def with_batch(experiment: ExperimentT, batch_size: int, micro_batch_size: int) -> ExperimentT:
+    """A run with other batches; 0 leaves its own."""
+    training = experiment.training
+    if batch_size:
+        training = replace(training, batch_size=batch_size)
+    if micro_batch_size:
+        training = replace(training, micro_batch_size=micro_batch_size)
+    return replace(experiment, training=training)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,6 +108,7 @@ def finetune_benchmark(
         max_text_length=experiment.training_text_length,
         folder=folder,
         settings=settings,
+        trained_on=row.name,
         record=record,
         freeze=experiment.freeze,
         lora=experiment.lora,

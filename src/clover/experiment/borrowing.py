@@ -26,6 +26,8 @@ from clover.modeling.pixels import PixelConfig
 from clover.modeling.preprocessor import read_pixels
 from clover.modeling.sizes import around
 from clover.modeling.weights import load_strictly
+from clover.publishing.history import Event
+from clover.publishing.hub import is_hub_id
 from clover.training.adapters import Part
 
 
@@ -41,6 +43,8 @@ class Borrowing:
     """By part, under the library's names."""
     fingerprints: dict[str, str] = field(default_factory=dict)
     """Of the weights, by part."""
+    history: tuple[Event, ...] = ()
+    """Where the weights come from."""
 
     def put_into(self, network: CloverModel) -> None:
         """Replace a network's weights by those of the encoders; all others stay as they are."""
@@ -106,7 +110,7 @@ def _with_video(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
         made,
         experiment=_around_video(made.experiment, config, pixels or PixelConfig()),
         weights={**made.weights, "video_encoder": weights},
-        fingerprints={**made.fingerprints, "video_encoder": _fingerprint(config.architecture, weights)},
+        **_origin(made, "video_encoder", made.experiment.video_encoder, config.architecture, weights),
     )
 
 
@@ -128,8 +132,24 @@ def _with_text(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
         experiment=_around_text(made.experiment, config),
         tokenizer=tokenizer,
         weights={**made.weights, "text_encoder": weights},
-        fingerprints={**made.fingerprints, "text_encoder": _fingerprint(plain, weights)},
+        **_origin(made, "text_encoder", made.experiment.text_encoder, plain, weights),
     )
+
+
+def _origin(
+    made: Borrowing, part: Part, source: str, architecture: dict[str, Any], weights: dict[str, Tensor]
+) -> dict[str, Any]:
+    """What is to be known of an encoder: its fingerprint and, in the history, its name; of a folder the last part."""
+    fingerprint = _fingerprint(architecture, weights)
+    name = source.removeprefix("hf:")
+    event = Event(
+        kind="encoder",
+        title=str(architecture["model_type"]),
+        parts=(part,),
+        name=name if is_hub_id(name) else Path(name).expanduser().resolve().name,
+        digest=fingerprint,
+    )
+    return {"fingerprints": {**made.fingerprints, part: fingerprint}, "history": (*made.history, event)}
 
 
 def _around_video(

@@ -18,6 +18,7 @@ from clover.modeling.model import CloverModel, unit
 from clover.objectives.distillation import DistillationObjectiveConfig, distillation_terms
 from clover.objectives.pretraining import WeightedTerm, embedding_terms
 from clover.pipeline import Clover
+from clover.publishing.history import Event, of_teacher
 from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss
 
@@ -116,6 +117,9 @@ class Distillation(Pretraining):
 
     def _more_settings(self) -> dict[str, Any]:
         return {"teacher": self.teacher.fingerprint}
+
+    def _taught_by(self) -> tuple[Event, ...]:
+        return of_teacher(self.teacher.history, self.teacher.fingerprint)
 
     def _batches_and_loss(self, ranking_scale: Callable[[int], float]) -> tuple[Any, SplitLoss[Any]]:
         collator = PairedCollator(plain=self.collator(), num_others=self._distillation.num_similar_texts)

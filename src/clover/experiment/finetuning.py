@@ -30,6 +30,7 @@ from clover.experiment.tasks import AnswerTask, Task
 from clover.files import write_text
 from clover.modeling.weights import load_strictly
 from clover.pipeline import Clover
+from clover.publishing.history import Event
 from clover.training.adapters import LoraConfig, Part, merge_adapters, prepare, without_adapters
 from clover.training.checkpoint import forget_states
 from clover.training.compute import Compute
@@ -73,6 +74,8 @@ class Finetuning:
     folder: Path
     settings: Any
     """The config of the run; a state of another config, or of another checkpoint to start from, is not resumed."""
+    trained_on: str
+    """Name of the data."""
     run_config: RunConfig
     strict: bool = False
     """Stop at the first video that cannot be read."""
@@ -136,6 +139,8 @@ class Finetuning:
         if self.selection is not None:
             current().wait()  # the first may still be writing it
             _Best(self.folder).restore(tuned)
+        event = Event(kind="run", title="fine-tuning", data=(self.trained_on,), num_steps=self.stage.num_steps)
+        tuned.history = (*clover.history, Event(kind="start", digest=clover.fingerprint), event)
         with current().first_alone():
             if current().is_first:
                 tuned.save_pretrained(self.folder / "checkpoint")
@@ -230,6 +235,7 @@ def finetune_questions(
         max_text_length=inputs.max_text_length,
         folder=folder,
         settings={"experiment": wherever(deciding(experiment)), "data": dict(corpus_fingerprint(corpus, videos))},
+        trained_on="clover-shapes",
         run_config=experiment,
         record=record,
         freeze=experiment.freeze,

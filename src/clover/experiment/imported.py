@@ -22,6 +22,7 @@ from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weights import fingerprint_of, save_tensors
 from clover.pipeline import InputConfig
+from clover.publishing.history import Event
 
 _FORMAT = "clover-encoders-1"
 _CONFIG, _WEIGHTS, _WORDS = "encoders.json", "encoders.safetensors", "tokenizer.json"
@@ -115,6 +116,16 @@ class Encoders:
                 self.tokenizer.save(aside)
 
         write_folder(folder, fill)
+
+    @property
+    def history(self) -> tuple[Event, ...]:
+        """The files that the encoders come from."""
+        return tuple(
+            Event(
+                kind="import", title=one.dialect, parts=(one.part.replace(" ", "_"),), name=one.file, digest=one.sha256
+            )
+            for one in self.config.sources
+        )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -31,10 +31,11 @@ from clover.modeling.official import (
     task_of,
 )
 from clover.modeling.positions import fit_positions
-from clover.modeling.weight_files import read_weights
+from clover.modeling.weight_files import read_weights, weights_checksum
 from clover.modeling.weights import load_strictly
 from clover.modeling.windows import Size
 from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.publishing.history import Event
 
 _META_KEY = "clover_config"
 """Under what a file that we exported keeps our config.json, so that it comes back as it went."""
@@ -110,7 +111,15 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
     told += _told_of_fresh(fresh, found)
     order = "blue first (BGR)" if model.pixels.channel_order == "bgr" else "red first"
     told.append(f"  reads {inputs.num_frames} frames of {inputs.frames.size} pixels, channels: {order}")
-    return Clover(network, tokenizer, config), told
+    clover = Clover(network, tokenizer, config)
+    event = Event(
+        kind="import",
+        title=f"official Clover, {found.task}",
+        name=file.path.name,
+        digest=weights_checksum(file.path),
+    )
+    clover.history = (event,)
+    return clover, told
 
 
 def _kept_config(meta: Mapping[str, Any], path: Path) -> CloverConfig | None:

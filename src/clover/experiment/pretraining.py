@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clover.config import to_plain
 from clover.data.collators import LabelBatch, LabelCollator, PretrainingBatch, PretrainingCollator
 from clover.data.order import steps_of_epochs
 from clover.data.shapes.corpus import read_labels
@@ -29,7 +30,8 @@ from clover.modeling.model import CloverModel, PretrainingOutput
 from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms, word_terms
 from clover.objectives.warm_start import label_loss
 from clover.pipeline import Clover, CloverConfig
-from clover.training.adapters import merge_adapters, prepare
+from clover.publishing.history import Event, data_sources
+from clover.training.adapters import Part, merge_adapters, prepare
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
@@ -167,6 +169,7 @@ class Pretraining:
         self._borrowed = borrowed.fingerprints
         self.init_weights = start.put_into(self.network, quiet=quiet) if start else {}
         self._init_fingerprint = start.fingerprint if start else ""
+        self._origins = (*(start.history if start else ()), *borrowed.history)
         self._validation = self._open_validation()
         self._skipped = SkippedSamples(self.folder, self.skipped, current())
         self._record = RunRecord(
@@ -264,11 +267,36 @@ class Pretraining:
         for run in stages:
             run(resume)
         clover = Clover(self.network, self.tokenizer, self.config)
+        clover.history = self._history()
         with current().first_alone():
             if current().is_first:
                 clover.save_pretrained(self.folder / "checkpoint")
         self._record.finish(**({"init_weights": self.init_weights} if self.init_weights else {}))
         return clover
+
+    def _history(self) -> tuple[Event, ...]:
+        """Where the weights come from: what the run started from, what it learned from, and its stages."""
+        data = tuple(name for name, _ in data_sources(to_plain(self.experiment.data)))
+        warmed: dict[str, tuple[Part, ...]] = {
+            "video_warm_start": ("video_encoder",),
+            "text_warm_start": ("text_encoder", "masked_words"),
+        }
+        stages = [
+            Event(
+                kind="run",
+                title="warm start" if name in warmed else self.title,
+                parts=warmed.get(name, ()),
+                data=data,
+                num_steps=stage.num_steps,
+            )
+            for name, stage in self.stages.items()
+            if stage.num_steps
+        ]
+        return (*self._origins, *self._taught_by(), *stages)
+
+    def _taught_by(self) -> tuple[Event, ...]:
+        """The history of another model that it learns from."""
+        return ()
 
     def collator(self) -> PretrainingCollator:
         """Captioned videos to batches."""

@@ -21,6 +21,7 @@ from clover.modeling.positions import fit_positions
 from clover.modeling.weight_files import PUBLISHED_WEIGHTS
 from clover.modeling.weights import load_strictly
 from clover.pipeline import Clover
+from clover.publishing.history import Event, kept_parts
 from clover.training.adapters import MODULES, Part
 
 _NOT_IMPORTED = r"video_encoder\.mask_token|fusion_encoder\..*"
@@ -46,6 +47,8 @@ class Start:
     """The network that they are of; None of imported encoders, whose geometry the run takes over."""
     encoders: Encoders | None
     """Imported encoders; None of a checkpoint."""
+    history: tuple[Event, ...] = ()
+    """Where the weights come from."""
 
     @classmethod
     def read(cls, folder: str | Path, parts: Sequence[Part]) -> Start:
@@ -57,11 +60,12 @@ class Start:
         """
         encoders = Encoders.load(folder) if Encoders.is_there(folder) else None
         if encoders is not None:
-            state, fingerprint, model = encoders.state, encoders.fingerprint, None
+            state, fingerprint, model, history = encoders.state, encoders.fingerprint, None, encoders.history
         else:
             _check_is_no_import(Path(folder))
             clover = Clover.from_pretrained(folder)
             state, fingerprint, model = clover.network.state_dict(), clover.fingerprint, clover.config.model
+            history = clover.history
         asked = list(dict.fromkeys(parts))
         weights = {
             part: {name: value for name, value in state.items() if name.partition(".")[0] in MODULES[part]}
@@ -79,6 +83,7 @@ class Start:
             fresh=tuple(part for part in asked if part not in found),
             model=model,
             encoders=encoders,
+            history=(*kept_parts(history, asked), Event(kind="start", parts=tuple(found), digest=fingerprint)),
         )
 
     @property

@@ -285,3 +285,16 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     except SafetensorError as error:
         raise OSError(str(error)) from error
     path.chmod(0o644)  # the library leaves it to the owner alone
+    _sort_metadata(path)
+
+
+def _sort_metadata(path: Path) -> None:
+    """The library writes metadata in an order that differs from run to run; runs alike are to leave files alike."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        plain = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(plain) <= size:  # as long as before, up to the spaces at its end
+            file.seek(8)
+            file.write(plain.ljust(size))

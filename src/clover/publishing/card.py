@@ -6,26 +6,23 @@ Nothing is said that is not recorded; what nobody noted or measured is said to b
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from clover.publishing.history import Event, data_sources
+from clover.publishing.hub import is_hub_id
 from clover.publishing.records import Measurement, Records
 
 UNKNOWN = "unknown"
+
+_OF_OTHERS = ("import", "encoder")
+"""Events that bring weights that others trained."""
 
 _TASKS = {
     "retrieval": ("video-text-retrieval", "text-to-video retrieval"),
     "choice": ("video-question-answering", "multiple-choice questions about videos"),
     "answer": ("video-question-answering", "open-ended questions about videos"),
 }
-_SOURCES = {
-    "corpus": ("clover-shapes", "generated moving shapes, made by this program: no recorded scenes, no people"),
-    "webvid_annotations": ("webvid", "captioned web videos (WebVid)"),
-    "video_shards": ("video shards", "tars of captioned videos; the records do not say from where"),
-    "cc3m_annotations": ("cc3m", "captioned web images (Conceptual Captions)"),
-    "image_shards": ("image shards", "tars of captioned images; the records do not say from where"),
-}
-"""By setting of the run's data: a name, and what it is."""
 _SETTINGS = {
     "training.batch_size": "batch size",
     "batch_size": "batch size",
@@ -34,7 +31,6 @@ _SETTINGS = {
     "training.optimizer.weight_decay": "weight decay",
     "num_epochs": "epochs",
     "seed": "seed",
-    "init_parts": "parts taken from the starting checkpoint",
     "freeze": "frozen parts",
     "lora.rank": "rank of the adapters (merged)",
 }
@@ -43,6 +39,7 @@ _SETTINGS = {
 def model_card(
     config: Mapping[str, Any],
     records: Records,
+    history: Sequence[Event] = (),
     *,
     name: str,
     fingerprint: str,
@@ -53,7 +50,8 @@ def model_card(
 
     Args:
         config: Content of config.json.
-        records: What is known of the checkpoint's making.
+        records: What is known of the checkpoint's last run.
+        history: Where its weights come from.
         name: Of the model, as the heading.
         fingerprint: Of the checkpoint.
         num_weights: Of the network.
@@ -63,18 +61,21 @@ def model_card(
         Markdown with front matter.
     """
     sections = [
-        _front_matter(config, records, name, license_name),
+        _front_matter(config, records, history, name, license_name),
         f"# {name}\n",
         _about(config, fingerprint, num_weights),
         _use(config),
+        _origins(history),
         _training(records),
         _figures(records),
-        _limits(config, records, license_name),
+        _limits(config, records, history, license_name),
     ]
     return "\n".join(sections)
 
 
-def _front_matter(config: Mapping[str, Any], records: Records, name: str, license_name: str) -> str:
+def _front_matter(
+    config: Mapping[str, Any], records: Records, history: Sequence[Event], name: str, license_name: str
+) -> str:
     """YAML between rules; every value is written as JSON, which is YAML."""
     heads = config["model"]["heads"]
     answers = bool(heads["num_answers"] or heads["has_choices"])
@@ -84,7 +85,10 @@ def _front_matter(config: Mapping[str, Any], records: Records, name: str, licens
         "pipeline_tag": "visual-question-answering" if answers else "feature-extraction",
         "tags": ["clover", "video", "text-to-video-retrieval", *(["video-question-answering"] if answers else [])],
     }
-    datasets = [*(source for source, _ in _sources(records)), *(_dataset(one) for one in records.measurements)]
+    borrowed = [event.name for event in history if event.kind == "encoder" and is_hub_id(event.name)]
+    if borrowed:
+        fields["base_model"] = list(dict.fromkeys(borrowed))
+    datasets = [*_seen(records, history), *(_dataset(one) for one in records.measurements)]
     if datasets:
         fields["datasets"] = list(dict.fromkeys(datasets))
     if records.measurements:
@@ -158,14 +162,52 @@ def _use(config: Mapping[str, Any]) -> str:
 
 
 def _sources(records: Records) -> list[tuple[str, str]]:
-    return [about for setting, about in _SOURCES.items() if records.setting(f"data.{setting}")]
+    data = records.setting("data")
+    return data_sources(data) if isinstance(data, dict) else []
+
+
+def _seen(records: Records, history: Iterable[Event]) -> list[str]:
+    """Names of all that the weights were trained on by us; a teacher's data are seen through it alone."""
+    earlier = [name for event in history if event.made == "model" for name in event.data]
+    return list(dict.fromkeys([*earlier, *(name for name, _ in _sources(records))]))
+
+
+def _origins(history: Sequence[Event]) -> str:
+    lines = ["## Where the weights come from", ""]
+    if not history:
+        return "\n".join([*lines, "No history came with the weights: what they began as is unknown.", ""])
+    lines += [f"{place}. {_told(event)}" for place, event in enumerate(history, 1)]
+    others = [event for event in history if event.kind in _OF_OTHERS]
+    if others:
+        lines += [
+            "",
+            "Weights of others have licences of their publishers, which are not recorded here and bind this too.",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _told(event: Event) -> str:
+    parts = ", ".join(part.replace("_", " ") for part in event.parts) or "all parts"
+    if event.kind == "import":
+        told = f"{parts}: imported from `{event.name}` ({event.title}), SHA-256 `{event.digest}`"
+    elif event.kind == "encoder":
+        told = f"{parts}: `{event.name}` of transformers ({event.title}), fingerprint `{event.digest}`"
+    elif event.kind == "start":
+        told = f"{parts}: taken from the checkpoint with fingerprint `{event.digest}`"
+    elif event.kind == "teacher":
+        return f"taught by the checkpoint with fingerprint `{event.digest}`"
+    else:
+        data = f" on {', '.join(event.data)}" if event.data else ""
+        of = f" of {parts}" if event.parts else ""
+        told = f"{event.title}{of}: {event.num_steps:,} steps{data}"
+    return f"of the teacher: {told}" if event.made == "teacher" else told
 
 
 def _training(records: Records) -> str:
     lines = ["## Training", ""]
     if not records.run:
         return "\n".join(
-            [*lines, "No record of the run lies beside the checkpoint: data, recipe and steps are unknown.", ""]
+            [*lines, "No record of the run lies beside the checkpoint: its settings, code and machine are unknown.", ""]
         )
     run = records.run
     state = "" if run.get("is_finished", True) else " (not finished when this was written)"
@@ -179,14 +221,10 @@ def _training(records: Records) -> str:
         value = records.setting(setting)
         if value not in (None, "", [], 0):
             lines.append(f"- {about}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
-    lines.append(f"- started from: {_start(run)}")
+    start = run.get("starting_checkpoint")
+    lines.append(f"- started from: {f'the checkpoint with fingerprint `{start}`' if start else 'no checkpoint'}")
     lines += _made_with(records)
     return "\n".join([*lines, "", "### Data", "", *_data(records), ""])
-
-
-def _start(run: Mapping[str, Any]) -> str:
-    start = run.get("starting_checkpoint")
-    return f"the checkpoint with fingerprint `{start}`" if start else "no other checkpoint is recorded"
 
 
 def _made_with(records: Records) -> list[str]:
@@ -258,7 +296,7 @@ def _figures(records: Records) -> str:
     return "\n".join([*lines, ""])
 
 
-def _limits(config: Mapping[str, Any], records: Records, license_name: str) -> str:
+def _limits(config: Mapping[str, Any], records: Records, history: Sequence[Event], license_name: str) -> str:
     inputs = config["inputs"]
     measured = {one.task for one in records.measurements}
     missing = [title for task, (_, title) in _TASKS.items() if task not in measured]
@@ -270,7 +308,8 @@ def _limits(config: Mapping[str, Any], records: Records, license_name: str) -> s
         *([f"- Not measured: {', '.join(missing)}."] if missing else []),
         "- Not measured: bias, safety, languages other than the training captions', videos unlike the training's.",
     ]
-    if any(name == "clover-shapes" for name, _ in _sources(records)):
+    saw_more = any(event.kind in _OF_OTHERS or set(event.data) - {"clover-shapes"} for event in history)
+    if _seen(records, history) == ["clover-shapes"] and not saw_more:
         lines.append("- It was trained on drawn shapes: of recorded films it knows nothing.")
     if records.foreign:
         lines.append(f"- Left out, because not of these very weights and preprocessing: {', '.join(records.foreign)}.")

@@ -1,0 +1,99 @@
+"""Where weights come from: events in the order in which they happened, kept in the weights file itself. No torch.
+
+A run's own record (`run.json`) lies beside a checkpoint and stays behind when the folder is copied; this goes along,
+and through every run that starts from it. It holds names without folders, and nothing that differs from run to run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from clover.config import from_plain, to_plain
+from clover.errors import CheckpointError, ConfigError
+
+HISTORY_KEY = "clover_history"
+"""Of the metadata of a weights file."""
+
+_SOURCES = {
+    "corpus": ("clover-shapes", "generated moving shapes, made by this program: no recorded scenes, no people"),
+    "webvid_annotations": ("webvid", "captioned web videos (WebVid)"),
+    "video_shards": ("video shards", "tars of captioned videos; the records do not say from where"),
+    "cc3m_annotations": ("cc3m", "captioned web images (Conceptual Captions)"),
+    "image_shards": ("image shards", "tars of captioned images; the records do not say from where"),
+}
+"""By setting of a run's data: a name, and what it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that made the weights what they are."""
+
+    kind: Literal["import", "encoder", "start", "run", "teacher"]
+    """A file of others that was imported, an encoder of transformers, a checkpoint or folder of encoders that a run
+    started from, a run of ours, or a checkpoint that was learned from."""
+    title: str = ""
+    """What the file was recognised as, the kind of the encoder's model, or what kind of run it was."""
+    parts: tuple[str, ...] = ()
+    """Parts of the network that it gave or changed; empty: all."""
+    name: str = ""
+    """Of the file or the model, without folders."""
+    digest: str = ""
+    """SHA-256 of the file, or the fingerprint of the weights."""
+    data: tuple[str, ...] = ()
+    """What a run was trained on."""
+    num_steps: int = 0
+    """Of a run."""
+    made: Literal["model", "teacher"] = "model"
+    """Whether it made these weights, or those of a teacher."""
+
+
+def data_sources(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names of what a run was trained on, and what each is.
+
+    Args:
+        settings: Plain settings of the run's data.
+    """
+    return [about for setting, about in _SOURCES.items() if settings.get(setting)]
+
+
+def kept_parts(history: Iterable[Event], parts: Sequence[str]) -> tuple[Event, ...]:
+    """What is still to be told of weights of which only some parts were taken."""
+    wanted = set(parts)
+    return tuple(event for event in history if not event.parts or wanted & set(event.parts))
+
+
+def of_teacher(history: Iterable[Event], fingerprint: str) -> tuple[Event, ...]:
+    """The history of a checkpoint that a student learns from, and that it does."""
+    own = tuple(replace(event, made="teacher") for event in history if event.made == "model")
+    return (*own, Event(kind="teacher", digest=fingerprint))
+
+
+def to_metadata(history: Sequence[Event]) -> dict[str, str]:
+    """For a weights file; nothing where nothing is known."""
+    return {HISTORY_KEY: json.dumps(to_plain(list(history)))} if history else {}
+
+
+def from_metadata(metadata: Mapping[str, str], *, source: str) -> tuple[Event, ...]:
+    """What `to_metadata` gave.
+
+    Args:
+        metadata: Of a weights file.
+        source: Its name, for messages.
+
+    Raises:
+        CheckpointError: it is of another form.
+    """
+    if HISTORY_KEY not in metadata:
+        return ()
+    try:
+        plain = json.loads(metadata[HISTORY_KEY])
+        if not isinstance(plain, list):
+            raise ConfigError("no list of events")
+        return tuple(from_plain(Event, one, where=f"event {place}") for place, one in enumerate(plain, 1))
+    except (ValueError, RecursionError, ConfigError) as error:
+        raise CheckpointError(
+            f"{source}: the history of its weights is damaged ({error}); copy the checkpoint again"
+        ) from error
