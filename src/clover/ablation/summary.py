@@ -84,7 +84,8 @@ def _machine(results: Results) -> dict[str, Any]:
 
 def _seconds(results: Results) -> float:
     """Of all runs together, one after another."""
-    return sum(sum(run.seconds.values()) for run in (*results.runs.values(), *results.sweeps.values()))
+    groups = [tables.runs_of(results, name) for name in results.systems]
+    return sum(map(tables.seconds_of, groups)) + tables.seconds_of(list(results.sweeps.values()))
 
 
 def _report(
@@ -97,7 +98,7 @@ def _report(
         f"{config.corpus.num_videos} generated videos, {config.corpus.noise_share:.0%} of training captions wrong",
         f"{config.num_steps} steps of {config.batch_size}, evaluated on the {config.evaluated_split} split",
         f"{_seconds(results) / 3600:.1f} hours of runs on {', '.join(machine['gpus'] or machine['processors'])}, "
-        f"{', '.join(map(str, machine['threads_per_run']))} threads each",
+        f"{' or '.join(map(str, machine['threads_per_run']))} thread(s) each",
     ]
     counts = Counter(each.verdict for each in judged)
     headline = [
@@ -122,7 +123,7 @@ def _report(
         Section(title="Losses of pre-training", plots=[_curves(results)]),
         *_sweep_sections(results),
         Section(title="What two systems find", panels=_panels(folder, results, config)),
-        Section(title="All differences", tables=[tables.effects_table(found)]),
+        Section(title="All differences", tables=[tables.effects_table(found)], is_folded=True),
         Section(title="Where the time went", tables=[tables.time_table(results)]),
     ]
     return AblationReport(title="Clover: the ablations", facts=facts, headline=headline, sections=sections)
@@ -135,7 +136,7 @@ def _main(results: Results) -> list[str]:
 
 def _systems_section(results: Results) -> Section:
     fresh = [name for name in results.systems if not SYSTEMS[name].is_warm]
-    shown = [tables.system_table(results, _main(results)), tables.published_table()]
+    shown = [tables.system_table(results, _main(results)), tables.ranks_table(results, _main(results))]
     if fresh:
         shown.append(tables.system_table(results, fresh))
     text = "All systems see the same videos and captions in the same order for the same number of steps"

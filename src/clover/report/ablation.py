@@ -19,6 +19,14 @@ class Table:
     rows: list[list[str]]
     note: str = ""
     """Below it."""
+    num_names: int = 1
+    """Leading columns of words; the others hold numbers, and a last one without heading words again."""
+
+    @property
+    def of_words(self) -> list[bool]:
+        """By column, whether it holds words."""
+        last = len(self.headings) - 1
+        return [place < self.num_names or (place == last and not name) for place, name in enumerate(self.headings)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,8 @@ class Section:
     tables: list[Table] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
     panels: list[Panel] = field(default_factory=list)
+    is_folded: bool = False
+    """Shown when asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,5 +109,5 @@ def _markdown_table(table: Table) -> list[str]:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
-    rule = line(["---", *["---:"] * (len(table.headings) - 1)])
+    rule = line(["---" if of_words else "---:" for of_words in table.of_words])
     return [line(table.headings), rule, *map(line, table.rows), *(["", table.note] if table.note else [])]

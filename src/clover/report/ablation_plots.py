@@ -90,7 +90,7 @@ def similarity_histograms(systems: Mapping[str, tuple[np.ndarray, np.ndarray]]) 
     for axis in list(axes.flat)[len(systems) :]:
         axis.remove()
     axes.flat[0].legend(fontsize=6, frameon=False)
-    figure.supxlabel("cosine of a caption with", fontsize=8)
+    figure.supxlabel("cosine of a caption with its video, and with the others", fontsize=8)
     return _svg(figure)
 
 
