@@ -81,7 +81,13 @@ def _video(file: WeightFile, options: VideoOptions) -> VideoImport:
     state, dialect = file.state, ""
     if is_official(state):
         state, dialect = video_part(state), "official Clover, its video encoder"
-    found = import_video(state, source=str(file.path), window=options.window, patch_frames=options.patch_frames)
+    found = import_video(
+        state,
+        source=str(file.path),
+        window=options.window,
+        patch_frames=options.patch_frames,
+        prefix=file.prefix,
+    )
     return replace(found, dialect=dialect or found.dialect)
 
 

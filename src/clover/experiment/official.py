@@ -32,7 +32,7 @@ from clover.modeling.official import (
 )
 from clover.modeling.positions import fit_positions
 from clover.modeling.weight_files import read_weights
-from clover.modeling.weights import load_strictly
+from clover.modeling.weights import load_strictly, official_names
 from clover.modeling.windows import Size
 from clover.pipeline import Clover, CloverConfig, InputConfig
 
@@ -95,13 +95,19 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
     file = read_weights(place)
     kept = _kept_config(file.meta, file.path)
     num_heads = options.num_heads or (kept.model.own_text.transformer.num_heads if kept else 0)
-    found = import_official(file.state, source=str(file.path), num_heads=num_heads)
+    found = import_official(file.state, source=str(file.path), num_heads=num_heads, prefix=file.prefix)
     check_words(tokenizer, found.config.text.vocabulary_size, source=place)
     model, inputs = _as_asked(found.config, kept, options)
     state, resized = fit_positions(found.state, found.config, model)
     answers = _answers(model, kept, options)
     network = new_model(model, seed=0)
-    fresh = load_strictly(network, state, source=place, may_lack=found.may_lack)
+    fresh = load_strictly(
+        network,
+        state,
+        source=place,
+        may_lack=found.may_lack,
+        named=lambda name: [file.prefix + theirs for theirs in official_names(name)],
+    )
     config = CloverConfig(model=model, inputs=inputs, answers=answers)
     told = [f"official Clover, {found.task}: {sum(value.numel() for value in state.values()) / 1e6:.1f} M weights"]
     told += [f"  resized: {line}" for line in resized]
