@@ -13,7 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clover.config import check_finite
 from clover.errors import CheckpointError
+from clover.modeling.dialects import DIALECTS
+from clover.modeling.foreign import refuse_foreign
 from clover.modeling.heads import MaskedWordHead
 from clover.modeling.layers import TransformerConfig
 from clover.modeling.text_encoder import TextEncoder, TextEncoderConfig
@@ -68,6 +71,9 @@ def import_bert(place: str | Path) -> TextImport:
             another shape than config.json says.
     """
     file = read_weights(place)
+    refuse_foreign(file.state, source=str(file.path), wanted="text")
+    if any(dialect.is_of(file.state) for dialect in DIALECTS):
+        raise CheckpointError(f"{file.path} is a Swin, and --text takes over BERT; give it with --video")
     config_path = file.path.parent / "config.json"
     plain = _read_config(config_path, file.path)
     config = _config(plain, config_path)
@@ -103,10 +109,12 @@ def _read_config(path: Path, weights: Path) -> dict[str, Any]:
 
 
 def _config(plain: Mapping[str, Any], path: Path) -> TextEncoderConfig:
+    check_finite(plain, path)
     for name, (expected, otherwise) in _FIXED.items():
         if plain.get(name, expected) != expected:
             raise CheckpointError(
-                f"{path} says {name} {plain[name]!r}, {otherwise}; BERT with {name} {expected!r} is imported"
+                f"{path} says {name} {plain[name]!r}, {otherwise}; BERT with {name} {expected!r} is imported, others a "
+                f"pre-training takes as they are: --text-encoder hf:{path.parent}"
             )
     sizes = {}
     for name, what in _SIZES.items():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from clover.errors import CheckpointError
+from clover.modeling.foreign import is_swin_2, refuse_foreign
 
 PATCHES = "patch_embed.proj.weight"
 TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
@@ -158,11 +159,12 @@ def recognise(state: Mapping[str, Tensor], source: str) -> Dialect:
     """The dialect of a file.
 
     Raises:
-        CheckpointError: there is none for it; the message says how the file begins and what is known.
+        CheckpointError: there is none for it; the message says what it looks like, or how it begins and what is known.
     """
-    for dialect in DIALECTS:
-        if dialect.is_of(state):
-            return dialect
+    found = next((dialect for dialect in DIALECTS if dialect.is_of(state)), None)
+    if found is not None and not is_swin_2(state):
+        return found
+    refuse_foreign(state, source=source, wanted="video")
     shown = ", ".join(f"{name} {list(value.shape)}" for name, value in list(state.items())[:3])
     known = ", ".join(dialect.name for dialect in DIALECTS if "," not in dialect.name)
     raise CheckpointError(f"{source} holds no Swin encoder that is known: it begins with {shown}; known are {known}")

@@ -59,8 +59,15 @@ def import_video(
 
     Raises:
         CheckpointError: it is of no known dialect, has a weight too many or too few, or one of another shape.
+        ConfigError: frames of a patch are given for an encoder of videos.
     """
     dialect = recognise(state, source)
+    if patch_frames is not None and dialect.num_axes == 5:
+        frames = state[dialect.published(PATCHES)[0]].shape[2]
+        raise ConfigError(
+            f"--patch-frames is for a Swin of images, which is inflated; {source} is {dialect.name}, whose patches "
+            f"have {frames} frames: leave it out"
+        )
     names = _FileNames(dialect=dialect, prefix=prefix)
     renamed, unused = _renamed(state, names, source)
     told = [_told_of_unused(unused)] if unused else []
