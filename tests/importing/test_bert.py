@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -173,6 +173,7 @@ def test_a_weight_taken_away_is_named(bert, tmp_path, name, message):
 
 
 @pytest.mark.parametrize("wrapper", ["", "module."])
+@settings(max_examples=30)
 @given(st.data())
 def test_whatever_does_not_fit_is_named_as_it_is_in_the_file(bert, tmp_path_factory, wrapper, data):
     place = tmp_path_factory.mktemp("x")

@@ -151,6 +151,23 @@ def test_without_our_record_the_shapes_and_the_users_words_decide(tmp_path, caps
     torch.testing.assert_close(theirs, ours)
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("--num-heads", "4"), "--num-heads is 4, the file records 2; leave it out"),
+        (("--pairing", "first_release"), "--pairing is first_release, the file records paper; leave it out"),
+    ],
+)
+def test_what_a_file_of_ours_records_is_not_overruled_in_silence(asked, message, tmp_path, capsys):
+    made_checkpoint(tmp_path, "pre-training")
+    place, words = tmp_path / "official.pth", ["--tokenizer", tmp_path / "words"]
+    assert run("export", tmp_path / "checkpoint", "--to", "official", place) == 0
+    capsys.readouterr()
+    assert run("import", "--clover", place, *words, *asked, "--out", tmp_path / "back") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "back").exists()
+
+
 def test_other_extents_are_resized_and_said(tmp_path, capsys):
     made_checkpoint(tmp_path, "pre-training")
     back = export_and_import(

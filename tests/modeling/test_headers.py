@@ -122,7 +122,6 @@ def test_encoders_of_others_are_measured_too(checkpoint, tmp_path, no_network):
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     architecture = json.loads(BertConfig(vocab_size=60, **sizes).to_json_string(use_diff=False))
     architecture |= {"vocab_size": 10**9}
-    place = changed(checkpoint, tmp_path / "c", "model.text", {})
     model = json.loads((checkpoint / "config.json").read_text())["model"]
     width = model["text"]["transformer"]["width"]
     text = BorrowedTextConfig(architecture=architecture, vocabulary_size=60, max_length=20, width=width)
