@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
-from clover.errors import ConfigError
+from clover.errors import CheckpointError, ConfigError
 
 ConfigT = TypeVar("ConfigT")
 
@@ -34,6 +36,25 @@ def flat(plain: Any) -> dict[str, Any]:
     for key, part in plain.items():
         leaves |= {f"{key}.{name}" if name else str(key): value for name, value in flat(part).items()}
     return leaves
+
+
+def check_finite(plain: Any, path: Path) -> None:
+    """Refuse a NaN or an infinity, which Python's JSON takes and no setting of a model means.
+
+    Args:
+        plain: What was read of a file.
+        path: The file.
+
+    Raises:
+        CheckpointError: there is one; the message names it.
+    """
+    waiting = [("", plain)]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise CheckpointError(f"{path}: {name} is {value}; it must be a finite number")
+        items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+        waiting += [(f"{name}.{key}" if name else str(key), item) for key, item in items]
 
 
 def from_plain(cls: type[ConfigT], plain: Any, *, where: str = "") -> ConfigT:

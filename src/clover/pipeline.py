@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clover.config import from_plain, to_plain
+from clover.config import check_finite, from_plain, to_plain
 from clover.data.media_source import Media, open_media
 from clover.data.streaming import read_spans
 from clover.data.text import Tokenizer
@@ -26,6 +26,7 @@ from clover.data.transforms import TransformConfig, test_clip
 from clover.data.video import OpenVideo, read_frames
 from clover.errors import CheckpointError, ConfigError
 from clover.files import other_things, write_folder
+from clover.modeling.headers import check_header
 from clover.modeling.initialise import initialise
 from clover.modeling.model import CloverModel, HeadConfig, ModelConfig, unit
 from clover.modeling.weights import fingerprint_of, load_strictly, save_tensors
@@ -123,9 +124,10 @@ class Clover:
         Raises:
             CheckpointError: a file is missing or broken, or the weights do not fit the config; or the model is not on
                 the Hub either, or the Hub cannot be reached.
+            ConfigError: a revision is given, and the folder is here.
         """
         if is_hub_id(folder) and not Path(folder).exists():
-            folder = download(str(folder), (*CHECKPOINT_FILES, _CARD), revision=revision)
+            folder, revision = download(str(folder), (*CHECKPOINT_FILES, _CARD), revision=revision), None
         folder = Path(folder)
         missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
         if missing:
@@ -133,8 +135,11 @@ class Clover:
             if (folder / "encoders.json").is_file():
                 hint = "it holds imported encoders, which are no model yet: pre-train from it with --init"
             raise CheckpointError(f"{folder} is not a checkpoint folder ({hint}); give the folder a run left behind")
+        if revision is not None:
+            raise ConfigError(f"revision {revision!r} is of a model on the Hub, and {folder} is here; leave it out")
         config = _read_config(folder / "config.json")
         weights = folder / "model.safetensors"
+        check_header(config.model, weights)
         try:
             state = load_file(weights, device=str(device))
             with safe_open(weights, framework="pt") as file:
@@ -436,10 +441,11 @@ def _check_sizes(folder: Path, config: CloverConfig, tokenizer: Tokenizer) -> No
 def _read_config(path: Path) -> CloverConfig:
     try:
         plain: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error}); copy the checkpoint again") from error
     if not isinstance(plain, dict) or plain.get("format") != _FORMAT:
         raise CheckpointError(f"{path} is not a Clover checkpoint of a version this program reads ({_FORMAT})")
+    check_finite(plain, path)
     try:
         return from_plain(CloverConfig, plain, where=path.name)
     except ConfigError as error:

@@ -14,7 +14,7 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.data.video_writer import write_video
-from clover.errors import DataError
+from clover.errors import ConfigError, DataError
 from clover.evaluation.leaderboard import VideoTextEncoder
 from clover.evaluation.retrieval import evaluate_retrieval
 from clover.modeling.initialise import new_model
@@ -152,4 +152,6 @@ def test_similarities_are_cosines(encoder):
 
 def test_a_name_of_ones_own(encoder):
     named = VideoTextEncoder(encoder.clover.source, name="me/small")
+    with pytest.raises(ConfigError, match="revision 'v1' is of a model on the Hub"):
+        VideoTextEncoder(encoder.clover.source, "v1")
     assert named.mteb_model_meta.name == "me/small"

@@ -1,11 +1,14 @@
 """BERT as `transformers` has it, on random weights of odd sizes and on real ones."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from clover.data.text import Tokenizer
@@ -121,7 +124,7 @@ def with_config(folder, place, **changes):
         ({"num_hidden_layers": 4}, "says num_hidden_layers 4, the weights beside it have 3 layers"),
         ({"num_hidden_layers": 2}, "says num_hidden_layers 2, the weights beside it have 3 layers"),
         ({"num_hidden_layers": 10_000_000}, "says num_hidden_layers 10000000"),  # at once, not when they are made
-        ({"vocab_size": 41}, r"word_embedding\.weight is \[40, 24\], expected \[41, 24\]"),
+        ({"vocab_size": 41}, r": bert\.embeddings\.word_embeddings\.weight is \[40, 24\], expected \[41, 24\]"),
         ({"layer_norm_eps": "small"}, "layer_norm_eps is 'small'; it must be a small number above 0"),
         ({"layer_norm_eps": float("nan")}, "layer_norm_eps is nan"),
         ({"layer_norm_eps": -1.0}, "layer_norm_eps is -1.0"),
@@ -150,9 +153,13 @@ def test_what_is_missing_is_named(bert, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cls.predictions.transform.dense.bias", r"missing transform\.bias"),
-        ("bert.encoder.layer.1.attention.self.key.weight", "only query, value"),
-        ("bert.embeddings.LayerNorm.weight", r"missing norm\.weight"),
+        ("cls.predictions.transform.dense.bias", r"missing cls\.predictions\.transform\.dense\.bias$"),
+        ("cls.predictions.bias", r"missing cls\.predictions\.bias$"),
+        (
+            "bert.encoder.layer.1.attention.self.key.weight",
+            r"bert\.encoder\.layer\.1\.attention\.self\.key\.weight is missing, but \S+query.weight is there",
+        ),
+        ("bert.embeddings.LayerNorm.weight", r"missing bert\.embeddings\.LayerNorm\.weight$"),
     ],
 )
 def test_a_weight_taken_away_is_named(bert, tmp_path, name, message):
@@ -165,12 +172,38 @@ def test_a_weight_taken_away_is_named(bert, tmp_path, name, message):
         import_bert(place)
 
 
+@pytest.mark.parametrize("wrapper", ["", "module."])
+@settings(max_examples=30)
+@given(st.data())
+def test_whatever_does_not_fit_is_named_as_it_is_in_the_file(bert, tmp_path_factory, wrapper, data):
+    place = tmp_path_factory.mktemp("x")
+    shutil.copy(bert[1] / "config.json", place)
+    state = load_file(bert[1] / "model.safetensors")
+    is_old, has_prefix = data.draw(st.booleans()), data.draw(st.booleans())
+    renamed = {}
+    for name, value in state.items():
+        if is_old:
+            name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        renamed[wrapper + (name if has_prefix else name.removeprefix("bert."))] = value
+    name = data.draw(st.sampled_from(sorted(n for n in renamed if "pooler" not in n and "seq_relationship" not in n)))
+    value = renamed.pop(name)
+    damage = data.draw(st.sampled_from(["taken away", "shorter", "one number"]))
+    if damage != "taken away":
+        renamed[name] = value[:-1] if damage == "shorter" else value.sum()
+    torch.save(renamed, place / "pytorch_model.bin")
+    with pytest.raises(CheckpointError) as error:
+        import_bert(place)
+    assert re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", str(error.value)), value.shape
+
+
 def test_whole_numbers_are_no_weights(bert, tmp_path):
     place = with_config(bert[1], tmp_path / "x")
     state = load_file(place / "model.safetensors")
     state["bert.embeddings.LayerNorm.bias"] = state["bert.embeddings.LayerNorm.bias"].to(torch.int8)
     save_file(state, place / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"norm\.bias is of type torch\.int8, expected torch\.float32"):
+    with pytest.raises(
+        CheckpointError, match=r": bert\.embeddings\.LayerNorm\.bias is of type torch\.int8, expected torch\.float32"
+    ):
         import_bert(place)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from plain_swin import features, index_table, made_state
 
 from clover.errors import CheckpointError
+from clover.modeling.dialects import CONSTANTS, DIALECTS, PATCHES, recognise
 from clover.modeling.initialise import initialise
 from clover.modeling.swin_import import import_video
 from clover.modeling.video_swin import VideoEncoder, VideoEncoderConfig
@@ -213,11 +214,11 @@ BROKEN = {
     "a weight too many": (lambda s: s | {"absolute_pos_embed": torch.zeros(3)}, r"unknown weight 'absolute_pos_embed'"),
     "a weight too few": (
         lambda s: {name: value for name, value in s.items() if name != "features.2.0.norm2.bias"},
-        r"missing stages\.1\.0\.feed_forward_norm\.bias",
+        r"model: missing features\.2\.0\.norm2\.bias$",
     ),
     "a block too few": (
         lambda s: {name: value for name, value in s.items() if not name.startswith("features.0.0.norm1")},
-        r"missing stages\.0\.0\.attention_norm",
+        r"missing features\.0\.0\.norm1\.bias; missing features\.0\.0\.norm1\.weight$",
     ),
     "another shape": (lambda s: s | {"norm.weight": torch.zeros(7)}, r"norm\.weight is \[7\], expected \[12\]"),
     "another index": (
@@ -226,9 +227,9 @@ BROKEN = {
     ),
     "four channels": (lambda s: s | {"patch_embed.proj.weight": torch.zeros(6, 4, 2, 2, 2)}, "takes 4 channels"),
     "no Swin": (lambda s: {"conv1.weight": torch.zeros(2, 3, 7, 7)}, r"conv1.weight \[2, 3, 7, 7\]; known are Video"),
-    "version 2": (
+    "no position bias": (
         lambda s: {k: v for k, v in s.items() if "table" not in k and "index" not in k},
-        "Swin of version 2 is not read",
+        r"incomplete: features\.0\.0\.attn\.relative_position_bias_table is missing",
     ),
 }
 
@@ -240,18 +241,77 @@ def test_what_does_not_fit_is_refused_by_name(case):
         import_video(damage(made_state()), source="file.pth")
 
 
+@given(st.sampled_from(DIALECTS), st.data())
+def test_every_name_of_every_dialect_leads_there_and_back(dialect, data):
+    numbers = st.integers(0, 30)
+    stage, block, last = (
+        data.draw(st.integers(0, 15)),
+        data.draw(numbers),
+        data.draw(st.sampled_from(["weight", "bias"])),
+    )
+    parts = ["norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"]
+    names = [f"layers.{stage}.blocks.{block}.{part}.{last}" for part in parts]
+    names += [f"layers.{stage}.blocks.{block}.attn.relative_position_{what}" for what in ("bias_table", "index")]
+    names += [f"layers.{stage}.downsample.norm.{last}", f"layers.{stage}.downsample.reduction.weight"]
+    names += [f"{part}.{last}" for part in ("patch_embed.proj", "patch_embed.norm", "norm")]
+    published = [theirs for name in names for theirs in dialect.published(name)]
+    assert len(set(published)) == len(published)
+    known = dialect.names_in({name: torch.zeros(()) for name in published} | {f"{block}": torch.zeros(())})
+    assert [name for name in names for _ in dialect.published(name)] == [known[theirs] for theirs in published]
+
+
+@pytest.fixture(scope="module")
+def by_dialect(hub):
+    """Every dialect that files of the tests are of, and such a file."""
+    video, microsoft = made_state(depths=(1, 1)), to_microsoft(hub[1])
+    files = [video, to_video_swin(video), hub[1], hub[0].state_dict(), microsoft, to_timm(microsoft)]
+    files.append(to_torchvision_image(microsoft))
+    return [(recognise(state, "file.pth"), state) for state in files]
+
+
 @given(st.data())
-def test_any_weight_taken_away_or_cut_is_refused(data):
-    state = made_state(depths=(1, 1))
-    needed = sorted(name for name in state if "index" not in name and not name.startswith("head."))
-    name = data.draw(st.sampled_from(needed))
+def test_any_weight_taken_away_or_cut_is_refused_by_its_name_in_the_file(by_dialect, data):
+    dialect, whole = by_dialect[data.draw(st.integers(0, len(by_dialect) - 1))]
+    state, unused = dict(whole), rf"{CONSTANTS}|{dialect.unused}"
+    name = data.draw(st.sampled_from(sorted(name for name in state if not re.fullmatch(unused, name))))
     value = state.pop(name)
-    damaged = [None, value.flatten()[:-1], value[None], value.sum()]
+    damaged = {"a list": value.flatten()[:-1], "an axis more": value[None], "one number": value.sum()}
     # another patch, or fewer heads, would be a geometry as good
-    if name != "patch_embed.proj.weight" and not name.endswith("bias_table"):
-        damaged.append(value[..., :-1])
-    shape = data.draw(st.sampled_from(damaged))
-    if shape is not None:
-        state[name] = shape
-    with pytest.raises(CheckpointError, match=r"file\.pth"):
-        import_video(state, source="file.pth")
+    if name != dialect.published(PATCHES)[0] and not name.endswith("bias_table"):
+        damaged["narrower"] = value[..., :-1]
+    damage = data.draw(st.sampled_from(["taken away", *damaged]))
+    if damage in damaged:
+        state[name] = damaged[damage]
+    with pytest.raises(CheckpointError, match=r"file\.pth") as error:
+        import_video(state, source="file.pth", prefix="module.")
+    signs = [dialect.published(sign)[0] for sign in (PATCHES, "layers.0.blocks.0.attn.qkv.weight")]
+    assert f"module.{name}" in str(error.value) or (
+        name in signs and "no Swin encoder that is known" in str(error.value)
+    )
+
+
+def test_weights_named_as_transformers_has_them_in_memory_are_those_of_its_files(hub, tmp_path):
+    from transformers import SwinForMaskedImageModeling, SwinModel
+
+    model, state = hub
+    reference = import_video(state, source="a")
+    alone = SwinModel(model.config)
+    alone.load_state_dict(model.swin.state_dict())
+    masking = SwinForMaskedImageModeling(model.config)
+    masking.swin.load_state_dict(model.swin.state_dict(), strict=False)
+    masking.save_pretrained(tmp_path / "masking")
+    torch.save(masking.state_dict(), tmp_path / "masking.bin")
+    torch.save(alone.state_dict(), tmp_path / "alone.bin")
+    torch.save(model.state_dict(), tmp_path / "whole.bin")
+    in_memory = "Hugging Face Swin of images, named as in memory"
+    for place, dialect in (
+        ("whole.bin", in_memory),
+        ("masking.bin", in_memory),
+        ("alone.bin", f"{in_memory}, the encoder alone"),
+        ("masking", "Hugging Face Swin of images"),
+    ):
+        found = import_video(read_weights(tmp_path / place).state, source="b")
+        assert found.dialect == dialect
+        assert found.config == reference.config
+        assert found.state.keys() == reference.state.keys()
+        assert all(torch.equal(value, reference.state[name]) for name, value in found.state.items())

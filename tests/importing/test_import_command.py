@@ -281,6 +281,15 @@ def test_the_video_encoder_of_an_official_clover(tmp_path, capsys):
         (["--video", "x.pth", "--window", "0", "7", "7", "--out", "o"], "has no tokens"),
         (["--video", "x.pth", "--patch-frames", "0", "--out", "o"], "patch_frames is 0"),
         (["--text", "x", "--text-positions", "-1", "--out", "o"], "text_positions is -1"),
+        (["--video", "x.pth", "--text-positions", "20", "--out", "o"], "--text-positions goes with --text or --clover"),
+        (
+            ["--video", "x.pth", "--pairing", "first_release", "--out", "o"],
+            "--pairing goes with --clover, which is not",
+        ),
+        (["--clover", "x.pth", "--patch-frames", "2", "--out", "o"], "--patch-frames goes with --video, which is not"),
+        (["--text", "x", "--window", "8", "7", "7", "--out", "o"], "--window goes with --video or --clover, which is"),
+        (["--text", "x", "--channel-order", "bgr", "--out", "o"], "--channel-order goes with --video or --clover"),
+        (["--text", "x", "--position-bias", "exact", "--out", "o"], "--position-bias goes with --video or --clover"),
         (
             ["--text", "x", "--text-positions", "2", "--out", "o"],
             "text_positions is 2; give 3 or more, for [CLS], a word",
@@ -294,6 +303,28 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys
     assert message in errors
     assert errors.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_of_a_patch_are_those_of_an_encoder_of_videos(video, tmp_path, capsys):
+    assert run("import", "--video", video, "--patch-frames", 2, "--out", tmp_path / "init") == 2
+    message = f"--patch-frames is for a Swin of images, which is inflated; {video} is torchvision swin3d, whose patches"
+    assert f"{message} have 2 frames: leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "init").exists()
+
+
+def test_a_number_that_is_none_is_refused_in_a_config(init, bert, tmp_path, capsys):
+    shutil.copytree(bert[1], tmp_path / "bert")
+    path = tmp_path / "bert" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"initializer_range": float("-inf")}))
+    capsys.readouterr()
+    assert run("import", "--text", tmp_path / "bert", "--out", tmp_path / "out") == 2
+    errors = capsys.readouterr().err
+    assert "config.json: initializer_range is -inf; it must be a finite number" in errors
+    assert errors.count("\n") == 1
+    path = init / "encoders.json"
+    path.write_text(path.read_text().replace('"feed_forward_ratio": 4.0', '"feed_forward_ratio": 1e999'))
+    with pytest.raises(CheckpointError, match=r"encoders\.json: video\.feed_forward_ratio is inf; it must be a finite"):
+        Encoders.load(init)
 
 
 def test_an_earlier_import_is_replaced_only_when_asked(init, video, bert, tmp_path, capsys):

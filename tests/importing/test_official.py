@@ -19,7 +19,7 @@ from clover.modeling.model import CloverModel, HeadConfig
 from clover.modeling.official import export_official, import_official
 from clover.modeling.pixels import PixelConfig, normalise
 from clover.modeling.sizes import base, tiny
-from clover.modeling.weights import check_fit
+from clover.modeling.weights import check_fit, official_names
 from clover.pipeline import Clover, CloverConfig, InputConfig
 
 KEY_MAPS = json.loads((Path(__file__).parents[1] / "golden" / "key_maps.json").read_text())
@@ -154,6 +154,23 @@ def test_without_our_record_the_shapes_and_the_users_words_decide(tmp_path, caps
     torch.testing.assert_close(theirs, ours)
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("--num-heads", "4"), "--num-heads is 4, the file records 2; leave it out"),
+        (("--pairing", "first_release"), "--pairing is first_release, the file records paper; leave it out"),
+    ],
+)
+def test_what_a_file_of_ours_records_is_not_overruled_in_silence(asked, message, tmp_path, capsys):
+    made_checkpoint(tmp_path, "pre-training")
+    place, words = tmp_path / "official.pth", ["--tokenizer", tmp_path / "words"]
+    assert run("export", tmp_path / "checkpoint", "--to", "official", place) == 0
+    capsys.readouterr()
+    assert run("import", "--clover", place, *words, *asked, "--out", tmp_path / "back") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "back").exists()
+
+
 def test_other_extents_are_resized_and_said(tmp_path, capsys):
     made_checkpoint(tmp_path, "pre-training")
     back = export_and_import(
@@ -176,15 +193,21 @@ def test_other_extents_are_resized_and_said(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda s: s.pop("mlm_head.predictions.decoder.bias"), r"missing masked_word_head\.decoder\.bias"),
-        (lambda s: s.pop("ssl_head.text_projector.2.weight"), r"missing text_projection\.contract\.weight"),
-        (lambda s: s.pop("multimodal_backbone.vis_tempor_pos"), "is incomplete: 'fusion_encoder.temporal_position'"),
-        (lambda s: s.pop("text_backbone.bert.encoder.layer.0.attention.self.key.weight"), "only query, value of query"),
+        (lambda s: s.pop("mlm_head.predictions.decoder.bias"), r"missing mlm_head\.predictions\.decoder\.bias$"),
+        (lambda s: s.pop("ssl_head.text_projector.2.weight"), r"missing ssl_head\.text_projector\.2\.weight$"),
+        (
+            lambda s: s.pop("multimodal_backbone.vis_tempor_pos"),
+            r"incomplete: multimodal_backbone\.vis_tempor_pos is missing",
+        ),
+        (
+            lambda s: s.pop("text_backbone.bert.encoder.layer.0.attention.self.key.weight"),
+            r": text_backbone\.bert\.encoder\.layer\.0\.attention\.self\.key\.weight is missing, but \S+query.weight",
+        ),
         (lambda s: s.update({"new_head.weight": torch.zeros(2)}), "unknown weight 'new_head.weight'"),
         (lambda s: [s.pop(name) for name in list(s) if name.startswith("text_backbone.")], "is no official Clover"),
         (
             lambda s: s.update({"backbone.norm.weight": torch.zeros(5)}),
-            r"norm\.weight is \[5\], expected \[32\]",
+            r": backbone\.norm\.weight is \[5\], expected \[32\]",
         ),
     ],
 )
@@ -278,11 +301,13 @@ def test_any_key_taken_away_or_of_another_shape_is_one_line(data):
     value = state.pop(name)
     if data.draw(st.booleans()):
         state[name] = data.draw(st.sampled_from([value.flatten()[:-1], value[None], value.sum()]))
-    with pytest.raises(CheckpointError, match="file"):
+    with pytest.raises(CheckpointError, match="file") as error:
         found = import_official(state, source="file", num_heads=2)
         with torch.device("meta"):
             network = CloverModel(found.config)
-        check_fit(network, found.state, source="file", may_lack=found.may_lack)
+        check_fit(network, found.state, source="file", may_lack=found.may_lack, named=official_names)
+    told = str(error.value)
+    assert name in told or "Swin encoder that is known" in told, told
 
 
 STATES = {

@@ -200,6 +200,8 @@ def _no_number(folder, _):
         (_with_config(num_hidden_layers=10_000_000), "num_hidden_layers is 10000000; it must be from 0 to 1000"),
         (_with_config(num_hidden_layers=-1), "num_hidden_layers is -1"),
         (_with_config(image_size=-32), "image_size is -32"),
+        (_with_config(layer_norm_eps=float("nan")), "layer_norm_eps is nan; it must be a finite number"),
+        (_with_config(dropouts={"rates": [0.0, float("inf")]}), "dropouts.rates.1 is inf; it must be a finite number"),
         (_with_config(intermediate_size=10**9), "a model of 130,000,015,584 weights, but the files have"),
         (_with_config(num_hidden_layers=1), "its weights go on with layers.1."),
         (_shards_elsewhere, "names '../elsewhere/x.safetensors', which is not in its folder"),

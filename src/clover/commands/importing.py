@@ -43,8 +43,8 @@ class ImportOptions:
     """With --clover: side of a frame in pixels, other than the file's; spatial positions are resized."""
     window: tuple[int, int, int] | None = None
     """Frames, rows and columns (in tokens) of a video encoder's window, other than the file's; biases are resized."""
-    patch_frames: int = 2
-    """Frames of a patch, when a Swin of images is inflated."""
+    patch_frames: int | None = None
+    """Frames of a patch, when a Swin of images is inflated; left out: 2."""
     text_positions: int = 0
     """Most words, other than the file's: fewer are cut off, more are drawn out of the ones there are."""
     position_bias: PositionBias = "auto"
@@ -54,6 +54,15 @@ class ImportOptions:
     """Channels that the encoder was trained on: auto takes bgr for official Clover, rgb for all others."""
     overwrite: bool = False
     """Replace what an earlier import of the same kind wrote; anything else is refused."""
+
+
+_GOES_WITH = {
+    **dict.fromkeys(("tokenizer", "answers", "num_heads", "pairing", "num_frames", "frame_size"), ("clover",)),
+    **dict.fromkeys(("window", "position_bias", "channel_order"), ("video", "clover")),
+    "patch_frames": ("video",),
+    "text_positions": ("text", "clover"),
+}
+"""Options that mean something only together with one of others."""
 
 
 def import_weights(arguments: Sequence[str]) -> None:
@@ -93,10 +102,11 @@ def _check(options: ImportOptions) -> None:
         raise ConfigError("nothing to import; name a file with --video, --text or --clover")
     if not options.out:
         raise ConfigError("no folder to write; name one with --out")
-    of_clover = ("tokenizer", "answers", "num_heads", "num_frames", "frame_size")
-    wrong = [name for name in of_clover if getattr(options, name) and not options.clover]
-    if wrong:
-        raise ConfigError(f"--{wrong[0].replace('_', '-')} goes with --clover; encoders get it from their own files")
+    for name, users in _GOES_WITH.items():
+        is_given = getattr(options, name) != ImportOptions.__dataclass_fields__[name].default
+        if is_given and not any(getattr(options, user) for user in users):
+            allowed = " or ".join(f"--{user}" for user in users)
+            raise ConfigError(f"--{name.replace('_', '-')} goes with {allowed}, which is not given; leave it out")
     if options.window is not None and min(options.window) < 1:
         raise ConfigError(f"window {options.window} has no tokens; give three numbers of 1 or more")
     for name in ("num_heads", "num_frames", "frame_size", "text_positions"):
@@ -107,5 +117,5 @@ def _check(options: ImportOptions) -> None:
             f"text_positions is {options.text_positions}; give 3 or more, for [CLS], a word and [SEP], or 0 to keep "
             "the file's"
         )
-    if options.patch_frames < 1:
+    if options.patch_frames is not None and options.patch_frames < 1:
         raise ConfigError(f"patch_frames is {options.patch_frames}; give 1 or more")

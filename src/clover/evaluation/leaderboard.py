@@ -48,6 +48,7 @@ class VideoTextEncoder:
 
         Raises:
             CheckpointError: there is no such checkpoint, or it is broken.
+            ConfigError: a revision is given, and the checkpoint is a folder here.
         """
         is_folder = Path(model_name).exists()
         self.clover = Clover.from_pretrained(model_name, device=device or "cpu", revision=revision)

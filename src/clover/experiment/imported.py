@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clover.config import from_plain, to_plain
+from clover.config import check_finite, from_plain, to_plain
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError, ConfigError
 from clover.files import other_things, write_folder
@@ -196,10 +196,11 @@ def check_words(tokenizer: Tokenizer, num_words: int, *, source: str) -> None:
 def _read_config(path: Path) -> EncodersConfig:
     try:
         plain: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error}); import again") from error
     if not isinstance(plain, dict) or plain.get("format") != _FORMAT:
         raise CheckpointError(f"{path} is not of a version this program reads ({_FORMAT}); import again")
+    check_finite(plain, path)
     try:
         return from_plain(EncodersConfig, plain, where=path.name)
     except ConfigError as error:

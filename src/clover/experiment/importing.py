@@ -30,8 +30,8 @@ class VideoOptions:
 
     window: Size | None = None
     """Frames, rows and columns (in tokens) of a window; None keeps the file's."""
-    patch_frames: int = 2
-    """Frames of a patch, of an image encoder that is inflated."""
+    patch_frames: int | None = None
+    """Frames of a patch, of an image encoder that is inflated; None: 2."""
     position_bias: PositionBias = "auto"
     """Bias of clipped windows; auto: as the publisher's code does."""
     channel_order: ChannelOrder = "auto"
@@ -54,6 +54,7 @@ def import_encoders(
 
     Raises:
         CheckpointError: a file is missing, broken, unsafe, of no known dialect, or does not fit.
+        ConfigError: frames of a patch are given, and the file has its own.
     """
     config, state, told = EncodersConfig(), dict[str, Tensor](), []
     tokenizer = None
@@ -81,7 +82,13 @@ def _video(file: WeightFile, options: VideoOptions) -> VideoImport:
     state, dialect = file.state, ""
     if is_official(state):
         state, dialect = video_part(state), "official Clover, its video encoder"
-    found = import_video(state, source=str(file.path), window=options.window, patch_frames=options.patch_frames)
+    found = import_video(
+        state,
+        source=str(file.path),
+        window=options.window,
+        patch_frames=options.patch_frames,
+        prefix=file.prefix,
+    )
     return replace(found, dialect=dialect or found.dialect)
 
 

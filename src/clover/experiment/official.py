@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from clover.config import from_plain, to_plain
+from clover.config import check_finite, from_plain, to_plain
 from clover.data.annotations.problems import Problems
 from clover.data.annotations.vocabulary import read_vocabulary
 from clover.data.text import Tokenizer
@@ -32,7 +32,7 @@ from clover.modeling.official import (
 )
 from clover.modeling.positions import fit_positions
 from clover.modeling.weight_files import read_weights, weights_checksum
-from clover.modeling.weights import load_strictly
+from clover.modeling.weights import load_strictly, official_names
 from clover.modeling.windows import Size
 from clover.pipeline import Clover, CloverConfig, InputConfig
 from clover.publishing.history import Event
@@ -96,13 +96,19 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
     file = read_weights(place)
     kept = _kept_config(file.meta, file.path)
     num_heads = options.num_heads or (kept.model.own_text.transformer.num_heads if kept else 0)
-    found = import_official(file.state, source=str(file.path), num_heads=num_heads)
+    found = import_official(file.state, source=str(file.path), num_heads=num_heads, prefix=file.prefix)
     check_words(tokenizer, found.config.text.vocabulary_size, source=place)
     model, inputs = _as_asked(found.config, kept, options)
     state, resized = fit_positions(found.state, found.config, model)
     answers = _answers(model, kept, options)
     network = new_model(model, seed=0)
-    fresh = load_strictly(network, state, source=place, may_lack=found.may_lack)
+    fresh = load_strictly(
+        network,
+        state,
+        source=place,
+        may_lack=found.may_lack,
+        named=lambda name: [file.prefix + theirs for theirs in official_names(name)],
+    )
     config = CloverConfig(model=model, inputs=inputs, answers=answers)
     told = [f"official Clover, {found.task}: {sum(value.numel() for value in state.values()) / 1e6:.1f} M weights"]
     told += [f"  resized: {line}" for line in resized]
@@ -127,7 +133,9 @@ def _kept_config(meta: Mapping[str, Any], path: Path) -> CloverConfig | None:
     if _META_KEY not in meta:
         return None
     try:
-        return from_plain(CloverConfig, json.loads(meta[_META_KEY]), where=_META_KEY)
+        plain = json.loads(meta[_META_KEY])
+        check_finite(plain, path)
+        return from_plain(CloverConfig, plain, where=_META_KEY)
     except (TypeError, ValueError, RecursionError, ConfigError) as error:
         raise CheckpointError(f"{path}: its record of the exported checkpoint is damaged ({error})") from error
 
@@ -164,6 +172,7 @@ def _as_it_was(
                 f"the file's record of what was exported says {wrong} {recorded[wrong]}, its weights have "
                 f"{there[wrong]}; export it again"
             )
+        _check_agrees(kept.model, options)
         heads = replace(
             kept.model.heads,
             num_answers=found.heads.num_answers,
@@ -177,6 +186,15 @@ def _as_it_was(
     num_frames, side = size
     frames = TransformConfig(size=side, training_short_side=round(side * 256 / 224))
     return replace(found, fused_pairing=options.pairing), InputConfig(num_frames=num_frames, frames=frames)
+
+
+def _check_agrees(kept: ModelConfig, options: CloverOptions) -> None:
+    """What a file of ours records of itself is not overruled in silence."""
+    heads = kept.own_text.transformer.num_heads
+    if options.num_heads not in (0, heads):
+        raise ConfigError(f"--num-heads is {options.num_heads}, the file records {heads}; leave it out")
+    if options.pairing not in ("paper", kept.fused_pairing):
+        raise ConfigError(f"--pairing is {options.pairing}, the file records {kept.fused_pairing}; leave it out")
 
 
 def _extents(model: ModelConfig) -> dict[str, object]:

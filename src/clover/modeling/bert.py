@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from clover.config import check_finite
 from clover.errors import CheckpointError
+from clover.modeling.dialects import DIALECTS
+from clover.modeling.foreign import refuse_foreign
 from clover.modeling.heads import MaskedWordHead
 from clover.modeling.layers import TransformerConfig
 from clover.modeling.text_encoder import TextEncoder, TextEncoderConfig
 from clover.modeling.weight_files import read_weights
-from clover.modeling.weights import check_fit, from_official
+from clover.modeling.weights import check_fit, from_official, official_names
 
 _SIZES = {
     "vocab_size": "number of word pieces",
@@ -40,11 +44,9 @@ _UNUSED = {
     r"cls\.seq_relationship\..*": "its head for the next sentence",
     r"embeddings\.position_ids": "a constant",
 }
-_HEAD = {
-    "cls.predictions.transform.dense.": "mlm_head.predictions.transform.dense.",
-    "cls.predictions.transform.LayerNorm.": "mlm_head.predictions.transform.LayerNorm.",
-    "cls.predictions.decoder.": "mlm_head.predictions.decoder.",
-}
+_BODY, _HEAD = "text_backbone.bert.", "mlm_head.predictions."
+"""Before official Clover's names of BERT's encoder and of its masked-word head."""
+_OF_HEAD = ("transform.dense.", "transform.LayerNorm.", "decoder.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +71,15 @@ def import_bert(place: str | Path) -> TextImport:
             another shape than config.json says.
     """
     file = read_weights(place)
+    refuse_foreign(file.state, source=str(file.path), wanted="text")
+    if any(dialect.is_of(file.state) for dialect in DIALECTS):
+        raise CheckpointError(f"{file.path} is a Swin, and --text takes over BERT; give it with --video")
     config_path = file.path.parent / "config.json"
     plain = _read_config(config_path, file.path)
     config = _config(plain, config_path)
     source = str(file.path)
-    state, told = _translated(file.state, source)
+    names = _FileNames(state=file.state.keys(), prefix=file.prefix)
+    state, told = _translated(file.state, names, source)
     _check_layers(state, config.transformer.num_layers, config_path)
     parts: dict[str, nn.Module] = {}
     with torch.device("meta"):
@@ -83,7 +89,8 @@ def import_bert(place: str | Path) -> TextImport:
             parts["masked_word_head."] = MaskedWordHead(width=width, vocabulary_size=config.vocabulary_size)
     for prefix, part in parts.items():
         bare = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        check_fit(part, bare, source=f"{source} (BERT by {config_path.name})")
+        named = partial(names.of_ours, prefix)
+        check_fit(part, bare, source=f"{source} (BERT by {config_path.name})", named=named)
     return TextImport(state=state, config=config, told=told, path=file.path)
 
 
@@ -102,10 +109,12 @@ def _read_config(path: Path, weights: Path) -> dict[str, Any]:
 
 
 def _config(plain: Mapping[str, Any], path: Path) -> TextEncoderConfig:
+    check_finite(plain, path)
     for name, (expected, otherwise) in _FIXED.items():
         if plain.get(name, expected) != expected:
             raise CheckpointError(
-                f"{path} says {name} {plain[name]!r}, {otherwise}; BERT with {name} {expected!r} is imported"
+                f"{path} says {name} {plain[name]!r}, {otherwise}; BERT with {name} {expected!r} is imported, others a "
+                f"pre-training takes as they are: --text-encoder hf:{path.parent}"
             )
     sizes = {}
     for name, what in _SIZES.items():
@@ -142,7 +151,37 @@ def _check_layers(state: Mapping[str, Tensor], num_layers: int, path: Path) -> N
         )
 
 
-def _translated(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+@dataclass(frozen=True, kw_only=True)
+class _FileNames:
+    """What the user's file calls a weight, also one that it lacks."""
+
+    state: Collection[str]
+    """Names in the file."""
+    prefix: str
+    """What was taken off each of them."""
+    given: dict[str, str] = field(default_factory=dict)
+    """By official Clover's name, of weights that are there."""
+
+    def of(self, official: str) -> str:
+        """By official Clover's name."""
+        if official in self.given:
+            return self.prefix + self.given[official]
+        name = official.replace(_HEAD, "cls.predictions.")
+        if official.startswith(_BODY):
+            has_prefix = any(known.startswith("bert.") for known in self.state)
+            name = ("bert." if has_prefix else "") + official.removeprefix(_BODY)
+        if any(known.endswith("LayerNorm.gamma") for known in self.state):
+            name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        return self.prefix + name.replace("cls.predictions.decoder.bias", "cls.predictions.bias")
+
+    def of_ours(self, part: str, name: str) -> tuple[str, ...]:
+        """By our name within a part, such as ``text_encoder.``."""
+        return tuple(map(self.of, official_names(part + name)))
+
+
+def _translated(
+    state: Mapping[str, Tensor], names: _FileNames, source: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     official: dict[str, Tensor] = {}
     unused: dict[str, int] = {}
     for name, value in state.items():
@@ -150,28 +189,30 @@ def _translated(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Ten
         plain = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name.removeprefix("bert."))
         plain = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", plain)
         why = next((why for pattern, why in _UNUSED.items() if re.fullmatch(pattern, plain)), None)
-        head = next((theirs for theirs in _HEAD if plain.startswith(theirs)), None)
+        of_head = plain.removeprefix("cls.predictions.")
         if why is not None:
             unused[why] = unused.get(why, 0) + 1
-        elif plain == "cls.predictions.bias":
-            official["mlm_head.predictions.decoder.bias"] = value
-        elif head is not None:
-            official[_HEAD[head] + plain.removeprefix(head)] = value
+            continue
+        if plain == "cls.predictions.bias":
+            new = f"{_HEAD}decoder.bias"
+        elif of_head != plain and of_head.startswith(_OF_HEAD):
+            new = _HEAD + of_head
         elif plain.startswith(("embeddings.", "encoder.layer.")):
-            official[f"text_backbone.bert.{plain}"] = value
+            new = _BODY + plain
         else:
-            raise CheckpointError(f"{source}: unknown weight {name!r}; BERT has none of this name")
+            raise CheckpointError(f"{source}: unknown weight {names.prefix + name!r}; BERT has none of this name")
+        official[new], names.given[new] = value, name
     told = [f"not used: {', '.join(unused)}"] if unused else []
-    has_head = any(name.startswith("mlm_head.") for name in official)
-    decoder, words = "mlm_head.predictions.decoder.weight", "text_backbone.bert.embeddings.word_embeddings.weight"
+    has_head = any(name.startswith(_HEAD) for name in official)
+    decoder, words = f"{_HEAD}decoder.weight", f"{_BODY}embeddings.word_embeddings.weight"
     if has_head and decoder not in official and words in official:
-        official[decoder] = official[words].clone()
+        official[decoder], names.given[decoder] = official[words].clone(), names.given[words]
         told.append("its masked-word head shares the word embeddings; here it gets a copy of them")
     elif not has_head:
         told.append("it has no masked-word head; a run begins with a fresh one")
     try:
-        translated = from_official(official).state
+        translated = from_official(official, named=names.of).state
     except CheckpointError as error:
-        why = str(error).removesuffix(": this is not an official Clover state dict").replace("text_backbone.bert.", "")
+        why = str(error).removesuffix(": this is not an official Clover state dict")
         raise CheckpointError(f"{source} is not BERT: {why}") from None
     return translated, tuple(told)

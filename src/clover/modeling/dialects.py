@@ -4,160 +4,167 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from clover.errors import CheckpointError
+from clover.modeling.foreign import is_swin_2, refuse_foreign
 
 PATCHES = "patch_embed.proj.weight"
 TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
 INDEX = "attn.relative_position_index"
 CONSTANTS = r".*\.relative_position_index|.*\.attn_mask"
 """Names, and a pattern of names, by which Video Swin's weights are looked into."""
-_BLOCK_PARTS = {"mlp.0": "mlp.fc1", "mlp.3": "mlp.fc2"}
-_HUB_PARTS = {
-    "layernorm_before": "norm1",
-    "layernorm_after": "norm2",
-    "attention.self.relative_position_bias_table": "attn.relative_position_bias_table",
-    "attention.self.relative_position_index": INDEX,
-    "attention.output.dense": "attn.proj",
-    "intermediate.dense": "mlp.fc1",
-    "output.dense": "mlp.fc2",
-}
+_QKV = "layers.0.blocks.0.attn.qkv.weight"
+_FILLED = ("patch_embed.proj", "patch_embed.norm", "norm")
+_FILLED_OF_BLOCK = ("norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+_OF_BLOCK = ("attn.relative_position_bias_table", INDEX, "attn_mask")
+_OF_MERGING = ("norm.weight", "norm.bias", "reduction.weight")
+"""Video Swin's names: of parts with weight and bias, and of single weights."""
+_MOST_STAGES = 16
+"""More than any Swin has: each is twice as wide as the one before."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How a program names the weights of a Swin encoder."""
+    """How a program names the weights of a Swin encoder, told from Video Swin's names."""
 
     name: str
     """What users call it."""
-    signs: tuple[str, ...]
-    """Names that such a file has, the patch convolution first."""
-    absent: tuple[str, ...] = ()
-    """Names that it has not, by which two dialects are told apart."""
     num_axes: int
     """Axes of the patch convolution's weight: 5 of a video encoder, 4 of an image encoder."""
+    present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    """Names that such a file has, and has not, by which two dialects are told apart."""
     prefix: str = ""
     """Put before every name of the encoder; what is outside belongs to others."""
     unused: str = ""
     """Pattern of names that have no place here: the classifier that the encoder was trained with."""
-    rename: Callable[[str], str] = str
-    """Name without prefix to Video Swin's."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Video Swin's name of a part to theirs, where they differ."""
+    thirds: tuple[str, ...] = ()
+    """Their names of query, key and value, where these are three matrices and not one."""
+    block: Callable[[int, int], str] = "layers.{}.blocks.{}.".format
+    """What their names of a block begin with, by numbers of stage and block."""
+    merging: Callable[[int], str] = "layers.{}.downsample.".format
+    """What their names of the merging after a stage begin with."""
+
+    def published(self, name: str) -> tuple[str, ...]:
+        """Their name of a weight that Video Swin calls so; names, of query, key and value that are three matrices."""
+        found = re.fullmatch(r"layers\.(\d+)\.(?:blocks\.(\d+)|downsample)\.(.*)", name)
+        if found and not found[2]:
+            return (self.prefix + self.merging(int(found[1])) + found[3],)
+        place, part = (self.block(int(found[1]), int(found[2])), found[3]) if found else ("", name)
+        module, _, last = part.rpartition(".")
+        if module == "attn.qkv" and self.thirds:
+            return tuple(f"{self.prefix}{place}{third}.{last}" for third in self.thirds)
+        own = self.parts.get(part) or (f"{self.parts[module]}.{last}" if module in self.parts else part)
+        return (self.prefix + place + own,)
+
+    def is_of(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether weights are named like this."""
+        patches, attention = self.published(PATCHES)[0], self.published(_QKV)[0]
+        has_names = all(name in state for name in (patches, attention, *self.present))
+        return has_names and not any(name in state for name in self.absent) and state[patches].ndim == self.num_axes
+
+    def names_in(self, state: Mapping[str, Tensor]) -> dict[str, str]:
+        """Video Swin's name by theirs, of every weight that an encoder as deep as this one can have."""
+        numbers = {int(digits) for name in state for digits in re.findall(r"\d+", name) if len(digits) < 4}
+        wanted = [f"{part}.{last}" for part in _FILLED for last in ("weight", "bias")] + ["mask_token"]
+        of_block = [*_OF_BLOCK, *(f"{part}.{last}" for part in _FILLED_OF_BLOCK for last in ("weight", "bias"))]
+        for stage in range(_MOST_STAGES):
+            wanted += [f"layers.{stage}.downsample.{part}" for part in _OF_MERGING]
+            wanted += [f"layers.{stage}.blocks.{block}.{part}" for block in sorted(numbers) for part in of_block]
+        return {theirs: name for name in wanted for theirs in self.published(name)}
 
 
-def _torchvision_video(name: str) -> str:
-    """``features`` holds stage, merging, stage, merging ...; the feed-forward part is counted through."""
-    found = re.fullmatch(r"features\.(\d+)\.(.*)", name)
-    if found is None:
-        return name
-    stage, rest = int(found[1]) // 2, found[2]
-    if int(found[1]) % 2:
-        return f"layers.{stage}.downsample.{rest}"
-    block, _, part = rest.partition(".")
-    for theirs, ours in _BLOCK_PARTS.items():
-        if part.startswith(f"{theirs}."):
-            part = ours + part.removeprefix(theirs)
-    return f"layers.{stage}.blocks.{block}.{part}"
+_TORCHVISION_PARTS = {"mlp.fc1": "mlp.0", "mlp.fc2": "mlp.3"}
+_TIMM_MERGING = "layers.1.downsample.reduction.weight"
+_HUB = {
+    "patch_embed.proj": "embeddings.patch_embeddings.projection",
+    "patch_embed.norm": "embeddings.norm",
+    "norm": "layernorm",
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+}
+_HUB_PARTS = _HUB | {
+    "attn.relative_position_bias_table": "attention.self.relative_position_bias_table",
+    INDEX: "attention.self.relative_position_index",
+    "attn.proj": "attention.output.dense",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}
+_HUB_THIRDS = ("attention.self.query", "attention.self.key", "attention.self.value")
+_MEMORY_PARTS = _HUB | {
+    "attn.relative_position_bias_table": "attention.relative_position_bias.relative_position_bias_table",
+    INDEX: "attention.relative_position_bias.relative_position_index",
+    "attn.proj": "attention.o_proj",
+}
+_MEMORY_THIRDS = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
+_HUB_UNUSED = r"classifier\..*|decoder\..*|(swin\.)?embeddings\.mask_token"
 
 
-def _torchvision_image(name: str) -> str:
-    """As of videos, but ``features.0`` holds the patch convolution and its norm."""
-    for theirs, ours in (("features.0.0.", "patch_embed.proj."), ("features.0.2.", "patch_embed.norm.")):
-        if name.startswith(theirs):
-            return ours + name.removeprefix(theirs)
-    found = re.fullmatch(r"features\.(\d+)\.(.*)", name)
-    return name if found is None else _torchvision_video(f"features.{int(found[1]) - 1}.{found[2]}")
+def _hub(name: str, prefix: str, parts: Mapping[str, str], thirds: tuple[str, ...]) -> Dialect:
+    return Dialect(
+        name=name,
+        num_axes=4,
+        prefix=prefix,
+        unused=_HUB_UNUSED,
+        parts=parts,
+        thirds=thirds,
+        block="encoder.layers.{}.blocks.{}.".format,
+        merging="encoder.layers.{}.downsample.".format,
+    )
 
 
-def _hub_image(name: str) -> str:
-    if name.startswith("embeddings.patch_embeddings.projection."):
-        return name.replace("embeddings.patch_embeddings.projection.", "patch_embed.proj.")
-    if name.startswith("embeddings.norm."):
-        return name.replace("embeddings.norm.", "patch_embed.norm.")
-    if name.startswith("layernorm."):
-        return name.replace("layernorm.", "norm.")
-    found = re.fullmatch(r"encoder\.layers\.(\d+)\.blocks\.(\d+)\.(.*)", name)
-    if found is None:
-        return name.removeprefix("encoder.")
-    part = found[3]
-    for theirs, ours in _HUB_PARTS.items():
-        if part == theirs or part.startswith(f"{theirs}."):
-            part = ours + part.removeprefix(theirs)
-            break
-    return f"layers.{found[1]}.blocks.{found[2]}.{part}"
-
-
-def _merged_before(name: str) -> str:
-    """The later releases of timm merge at the beginning of a stage, not at the end of the one before."""
-    found = re.fullmatch(r"layers\.(\d+)\.downsample\.(.*)", name)
-    return name if found is None else f"layers.{int(found[1]) - 1}.downsample.{found[2]}"
-
-
-_QKV = "layers.0.blocks.0.attn.qkv.weight"
-_HUB_QUERY = "encoder.layers.0.blocks.0.attention.self.query.weight"
-_HUB_PATCHES = "embeddings.patch_embeddings.projection.weight"
 DIALECTS = (
-    Dialect(
-        name="Video Swin",
-        signs=(f"backbone.{PATCHES}", f"backbone.{_QKV}"),
-        num_axes=5,
-        prefix="backbone.",
-        unused=r"cls_head\..*",
-    ),
-    Dialect(name="Video Swin, the encoder alone", signs=(PATCHES, _QKV), num_axes=5),
+    Dialect(name="Video Swin", num_axes=5, prefix="backbone.", unused=r"cls_head\..*"),
+    Dialect(name="Video Swin, the encoder alone", num_axes=5),
     Dialect(
         name="torchvision swin3d",
-        signs=(PATCHES, "features.0.0.attn.qkv.weight"),
         num_axes=5,
         unused=r"head\..*",
-        rename=_torchvision_video,
+        parts=_TORCHVISION_PARTS,
+        block=lambda stage, block: f"features.{2 * stage}.{block}.",
+        merging=lambda stage: f"features.{2 * stage + 1}.",
     ),
     Dialect(
         name="torchvision Swin of images",
-        signs=("features.0.0.weight", "features.1.0.attn.qkv.weight"),
         num_axes=4,
         unused=r"head\..*",
-        rename=_torchvision_image,
+        parts=_TORCHVISION_PARTS | {"patch_embed.proj": "features.0.0", "patch_embed.norm": "features.0.2"},
+        block=lambda stage, block: f"features.{2 * stage + 1}.{block}.",
+        merging=lambda stage: f"features.{2 * stage + 2}.",
     ),
     Dialect(
         name="timm Swin of images",
-        signs=(PATCHES, _QKV, "layers.1.downsample.reduction.weight"),
+        num_axes=4,
+        present=(_TIMM_MERGING,),
         absent=("layers.0.downsample.reduction.weight",),
-        num_axes=4,
         unused=r"head\..*",
-        rename=_merged_before,
+        merging=lambda stage: f"layers.{stage + 1}.downsample.",
     ),
-    Dialect(name="Microsoft Swin of images", signs=(PATCHES, _QKV), num_axes=4, unused=r"head\..*"),
-    Dialect(
-        name="Hugging Face Swin of images",
-        signs=(f"swin.{_HUB_PATCHES}", f"swin.{_HUB_QUERY}"),
-        num_axes=4,
-        prefix="swin.",
-        unused=r"classifier\..*",
-        rename=_hub_image,
-    ),
-    Dialect(
-        name="Hugging Face Swin of images, the encoder alone",
-        signs=(_HUB_PATCHES, _HUB_QUERY),
-        num_axes=4,
-        rename=_hub_image,
-    ),
+    Dialect(name="Microsoft Swin of images", num_axes=4, unused=r"head\..*"),
+    _hub("Hugging Face Swin of images", "swin.", _HUB_PARTS, _HUB_THIRDS),
+    _hub("Hugging Face Swin of images, the encoder alone", "", _HUB_PARTS, _HUB_THIRDS),
+    # version 5 of the library names them so in memory (state_dict), and as before in the files that it writes itself
+    _hub("Hugging Face Swin of images, named as in memory", "swin.", _MEMORY_PARTS, _MEMORY_THIRDS),
+    _hub("Hugging Face Swin of images, named as in memory, the encoder alone", "", _MEMORY_PARTS, _MEMORY_THIRDS),
 )
-"""Every dialect that is known; the first whose signs are there is taken."""
+"""Every dialect that is known; the first that a file is of is taken."""
 
 
 def recognise(state: Mapping[str, Tensor], source: str) -> Dialect:
     """The dialect of a file.
 
     Raises:
-        CheckpointError: there is none for it; the message says how the file begins and what is known.
+        CheckpointError: there is none for it; the message says what it looks like, or how it begins and what is known.
     """
-    for dialect in DIALECTS:
-        has_names = all(sign in state for sign in dialect.signs) and not any(name in state for name in dialect.absent)
-        if has_names and state[dialect.signs[0]].ndim == dialect.num_axes:
-            return dialect
+    found = next((dialect for dialect in DIALECTS if dialect.is_of(state)), None)
+    if found is not None and not is_swin_2(state):
+        return found
+    refuse_foreign(state, source=source, wanted="video")
     shown = ", ".join(f"{name} {list(value.shape)}" for name, value in list(state.items())[:3])
-    known = ", ".join(dialect.name for dialect in DIALECTS if "alone" not in dialect.name)
+    known = ", ".join(dialect.name for dialect in DIALECTS if "," not in dialect.name)
     raise CheckpointError(f"{source} holds no Swin encoder that is known: it begins with {shown}; known are {known}")

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clover.config import check_finite
 from clover.errors import CheckpointError, ConfigError
 from clover.modeling.weight_files import PUBLISHED_WEIGHTS, shard_files
 
@@ -37,6 +38,8 @@ _MOST = {
     r"(image|crop|patch|tubelet|window)_size|num_frames|frames_per_clip": 10_000,
 }
 """More than any model has, by what the config calls it; what is larger would be built until memory ends."""
+_MOST_POSITIONS = 100_000_000
+"""More numbers than any model has for the tokens of a clip: VideoMAE computes as many for its positions when made."""
 _SMALL = 100_000_000
 """So many weights are made without asking; what is lacking is then said by name."""
 _SECONDS = 10.0
@@ -117,6 +120,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} names no model_type: it is not the config of a transformers model")
     if kind not in CONFIG_MAPPING:
         raise CheckpointError(f"{path}: model_type {kind!r} is unknown to transformers; code of others is never run")
+    check_finite(plain, path)
     if plain.get("quantization_config"):
         raise CheckpointError(f"{path}: the weights are quantised; give the model they were made from")
     return plain
@@ -159,6 +163,20 @@ def _check_extents(values: Mapping[str, Any], source: str) -> None:
         numbers = value if isinstance(value, list) else [value]
         if most and any(isinstance(number, int) and not 0 <= number <= most for number in numbers):
             raise CheckpointError(f"{source}: {name} is {str(value)[:40]}; it must be from 0 to {most}")
+    sizes = [_whole(values.get(name)) for name in ("image_size", "patch_size", "num_frames", "hidden_size")]
+    image, patch, frames, width = sizes
+    total = (image // patch) ** 2 * frames * width
+    if total > _MOST_POSITIONS:
+        raise CheckpointError(
+            f"{source}: image_size {image} in patches of {patch}, num_frames {frames} and hidden_size {width} take "
+            f"{total:,} numbers for one clip; at most {_MOST_POSITIONS:,} are taken"
+        )
+
+
+def _whole(value: Any) -> int:
+    """A size that a config gives, as a whole number of 1 or more; the first of several."""
+    first = value[0] if isinstance(value, list) and value else value
+    return max(1, first) if isinstance(first, int) else 1
 
 
 def build(plain: Mapping[str, Any]) -> nn.Module:

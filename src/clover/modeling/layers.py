@@ -31,7 +31,7 @@ class TransformerConfig:
     """Epsilon of every LayerNorm (BERT's)."""
 
     def __post_init__(self) -> None:
-        if self.width % self.num_heads:
+        if self.num_heads < 1 or self.width % self.num_heads:
             raise ConfigError(f"transformer width {self.width} is not a multiple of {self.num_heads} heads")
 
 

@@ -19,7 +19,7 @@ from clover.modeling.pixels import PixelConfig
 from clover.modeling.swin_import import import_video
 from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
-from clover.modeling.weights import from_official, to_official
+from clover.modeling.weights import from_official, official_names, to_official
 from clover.modeling.windows import relative_position_index
 
 Task = Literal["pre-training", "retrieval", "multiple-choice", "open-answers", "fill-in-the-blank"]
@@ -66,13 +66,16 @@ class OfficialImport:
     """Published names that have no place here, and why."""
 
 
-def import_official(state: Mapping[str, Tensor], *, source: str, num_heads: int = 0) -> OfficialImport:
+def import_official(
+    state: Mapping[str, Tensor], *, source: str, num_heads: int = 0, prefix: str = ""
+) -> OfficialImport:
     """Take over a checkpoint of the authors' pre-training or of one of their fine-tunings.
 
     Args:
         state: Weights by the authors' names.
         source: Name of the file, for messages.
         num_heads: Attention heads of text and fusion encoder, which no shape tells; 0 takes BERT's one per 64 of width.
+        prefix: What stands before every name in the file, for messages.
 
     Raises:
         CheckpointError: it is no official Clover, or a weight is missing, too many or of another shape.
@@ -83,18 +86,23 @@ def import_official(state: Mapping[str, Tensor], *, source: str, num_heads: int 
             f"{source} is no official Clover: it begins with {shown}; {', '.join(_BODY)} and heads are expected"
         )
     task = _task(state)
-    video = import_video(_below(state, "backbone.", keep=True), source=source)
+    video = import_video(_below(state, "backbone.", keep=True), source=source, prefix=prefix)
     try:
-        translation = from_official(state)
+        translation = from_official(state, named=lambda name: prefix + name)
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from None
     ours = translation.state
     try:
         config = _geometry(ours, video.config, task, num_heads)
     except KeyError as error:
-        raise CheckpointError(f"{source} is incomplete: {error} is missing") from None
-    except (IndexError, ValueError, TypeError):
-        raise CheckpointError(f"{source} holds a weight of another shape than official Clover's") from None
+        missing = prefix + official_names(error.args[0])[0]
+        raise CheckpointError(f"{source} is incomplete: {missing} is missing") from None
+    except ValueError as error:
+        odd = error.args[0]
+        raise CheckpointError(
+            f"{source}: {prefix + official_names(odd)[0]} is {list(ours[odd].shape)}, of other axes than official "
+            "Clover's"
+        ) from None
     except ConfigError as error:
         raise CheckpointError(f"{source}: {error}; give the right --num-heads, or download it again") from None
     return OfficialImport(task=task, state=ours, config=config, may_lack=_FRESH[task], unused=translation.unused)
@@ -104,8 +112,11 @@ def _geometry(ours: Mapping[str, Tensor], video: VideoEncoderConfig, task: Task,
     text = _text(ours, num_heads)
     width = text.transformer.width
     # a checkpoint without projections gets fresh ones, as wide as the authors'
-    projection = ours.get("video_projection.expand.weight", torch.empty(2 * width, 0))
-    embedding = ours.get("text_projection.contract.weight", torch.empty(width, 0))
+    fresh = {
+        "video_projection.expand.weight": torch.empty(2 * width, 0),
+        "text_projection.contract.weight": torch.empty(width, 0),
+    }
+    projection, embedding = (_matrix({**fresh, **ours}, name) for name in fresh)
     return ModelConfig(
         video=video,
         text=text,
@@ -115,6 +126,18 @@ def _geometry(ours: Mapping[str, Tensor], video: VideoEncoderConfig, task: Task,
         pixels=PixelConfig(channel_order="bgr"),
         heads=_heads(ours, task),
     )
+
+
+def _matrix(ours: Mapping[str, Tensor], name: str) -> Tensor:
+    """One of the weights that sizes are read off.
+
+    Raises:
+        KeyError: it is missing.
+        ValueError: it has other than two axes.
+    """
+    if ours[name].ndim != 2:
+        raise ValueError(name)
+    return ours[name]
 
 
 def _below(state: Mapping[str, Tensor], prefix: str, *, keep: bool = False) -> dict[str, Tensor]:
@@ -140,9 +163,10 @@ def _task(state: Mapping[str, Tensor]) -> Task:
 
 def _transformer(state: Mapping[str, Tensor], prefix: str, num_heads: int) -> TransformerConfig:
     found = {int(match[1]) for name in state if (match := re.match(rf"{re.escape(prefix)}layers\.(\d+)\.", name))}
-    hidden, width = state[f"{prefix}layers.0.expand.weight"].shape
-    if found != set(range(len(found))):
-        raise KeyError(f"one of the layers below {prefix}")
+    hidden, width = _matrix(state, f"{prefix}layers.0.expand.weight").shape
+    missing = set(range(len(found))) - found
+    if missing:
+        raise KeyError(f"{prefix}layers.{min(missing)}.expand.weight")
     return TransformerConfig(
         width=width,
         num_layers=len(found),
@@ -153,17 +177,17 @@ def _transformer(state: Mapping[str, Tensor], prefix: str, num_heads: int) -> Tr
 
 def _text(ours: Mapping[str, Tensor], num_heads: int) -> TextEncoderConfig:
     return TextEncoderConfig(
-        vocabulary_size=len(ours["text_encoder.word_embedding.weight"]),
-        max_length=len(ours["text_encoder.position_embedding.weight"]),
+        vocabulary_size=len(_matrix(ours, "text_encoder.word_embedding.weight")),
+        max_length=len(_matrix(ours, "text_encoder.position_embedding.weight")),
         transformer=_transformer(ours, "text_encoder.transformer.", num_heads),
     )
 
 
 def _fusion(ours: Mapping[str, Tensor], num_heads: int) -> FusionConfig:
     return FusionConfig(
-        video_width=ours["fusion_encoder.video_input.weight"].shape[1],
-        num_spatial_positions=len(ours["fusion_encoder.spatial_position"]),
-        num_temporal_positions=len(ours["fusion_encoder.temporal_position"]),
+        video_width=_matrix(ours, "fusion_encoder.video_input.weight").shape[1],
+        num_spatial_positions=len(_matrix(ours, "fusion_encoder.spatial_position")),
+        num_temporal_positions=len(_matrix(ours, "fusion_encoder.temporal_position")),
         has_own_cls="fusion_encoder.own_cls" in ours,
         transformer=_transformer(ours, "fusion_encoder.transformer.", num_heads),
     )
@@ -172,7 +196,7 @@ def _fusion(ours: Mapping[str, Tensor], num_heads: int) -> FusionConfig:
 def _heads(ours: Mapping[str, Tensor], task: Task) -> HeadConfig:
     has_answers = task in ("open-answers", "fill-in-the-blank")
     return HeadConfig(
-        num_answers=len(ours["answer_head.scores.weight"]) if has_answers else 0,
+        num_answers=len(_matrix(ours, "answer_head.scores.weight")) if has_answers else 0,
         answers_at_mask=task == "fill-in-the-blank",
         has_choices=task == "multiple-choice",
     )

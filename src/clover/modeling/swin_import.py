@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import Tensor
@@ -13,8 +14,11 @@ from clover.errors import CheckpointError, ConfigError
 from clover.modeling.dialects import CONSTANTS, INDEX, PATCHES, TABLE, Dialect, recognise
 from clover.modeling.positions import resized_bias
 from clover.modeling.video_swin import VideoEncoder, VideoEncoderConfig
-from clover.modeling.weights import check_fit, from_official
+from clover.modeling.weights import check_fit, from_official, joined, official_names
 from clover.modeling.windows import Size, relative_position_index
+
+_OURS, _OFFICIAL = "video_encoder.", "backbone."
+"""Before our names of the encoder's weights, and before official Clover's, which are Video Swin's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,12 @@ class VideoImport:
 
 
 def import_video(
-    state: Mapping[str, Tensor], *, source: str, window: Size | None = None, patch_frames: int = 2
+    state: Mapping[str, Tensor],
+    *,
+    source: str,
+    window: Size | None = None,
+    patch_frames: int | None = None,
+    prefix: str = "",
 ) -> VideoImport:
     """Take over a Swin encoder of videos, or one of images, which is inflated as Video Swin does.
 
@@ -45,64 +54,93 @@ def import_video(
         source: Name of the file, for messages.
         window: Frames, rows and columns of a window; another than the file's has its bias tables resized. None keeps
             the file's, and inflates to 8 temporal cells.
-        patch_frames: Frames of a patch, of an inflated encoder.
+        patch_frames: Frames of a patch, of an inflated encoder; None: 2.
+        prefix: What stands before every name in the file, for messages.
 
     Raises:
         CheckpointError: it is of no known dialect, has a weight too many or too few, or one of another shape.
+        ConfigError: frames of a patch are given for an encoder of videos.
     """
     dialect = recognise(state, source)
-    renamed, unused = _renamed(state, dialect, source)
+    if patch_frames is not None and dialect.num_axes == 5:
+        frames = state[dialect.published(PATCHES)[0]].shape[2]
+        raise ConfigError(
+            f"--patch-frames is for a Swin of images, which is inflated; {source} is {dialect.name}, whose patches "
+            f"have {frames} frames: leave it out"
+        )
+    names = _FileNames(dialect=dialect, prefix=prefix)
+    renamed, unused = _renamed(state, names, source)
     told = [_told_of_unused(unused)] if unused else []
     is_image = dialect.num_axes == 4
-    own_window = _window(renamed, is_image, source)
-    _check_index(renamed, own_window, source)
+    own_window = _window(renamed, is_image, names, source)
+    _check_index(renamed, own_window, names, source)
     renamed = {name: value for name, value in renamed.items() if not re.fullmatch(CONSTANTS, name)}
     if is_image:
-        wanted = window or (8, *own_window[1:])
-        renamed = _inflated(renamed, wanted[0], patch_frames)
-        told.append(f"inflated from images: patches of {patch_frames} frames, windows of {wanted[0]} temporal cells")
-        own_window = (wanted[0], *own_window[1:])
-    config = _geometry(renamed, own_window, is_image, source)
-    ours = _under_our_names(renamed, dialect, source)
+        renamed[PATCHES] = renamed[PATCHES].unsqueeze(2)
+    config = _geometry(renamed, own_window, is_image, names, source)
+    ours = _under_our_names(renamed, names, source)
     with torch.device("meta"):
         encoder = VideoEncoder(config)
-    bare = {name.removeprefix("video_encoder."): value for name, value in ours.items()}
-    check_fit(encoder, bare, source=f"{source} ({dialect.name})", may_lack="mask_token")
-    if window is not None and window != own_window:
+    bare = {name.removeprefix(_OURS): value for name, value in ours.items()}
+    check_fit(encoder, bare, source=f"{source} ({dialect.name})", may_lack="mask_token", named=names.of_ours)
+    if is_image:
+        ours, config = _inflated(ours, config, (window or (8,))[0], patch_frames or 2)
+        told.append(
+            f"inflated from images: patches of {config.patch_size[0]} frames, windows of {config.window[0]} temporal "
+            "cells"
+        )
+    if window is not None and window != config.window:
+        told.append(f"position biases resized from a window of {_by(config.window)} to {_by(window)}")
         ours = {
-            name: resized_bias(value, own_window, window) if name.endswith("position_bias") else value
+            name: resized_bias(value, config.window, window) if name.endswith("position_bias") else value
             for name, value in ours.items()
         }
         config = replace(config, window=window)
-        told.append(f"position biases resized from a window of {_by(own_window)} to {_by(window)}")
     return VideoImport(dialect=dialect.name, state=ours, config=config, told=tuple(told))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _FileNames:
+    """What the user's file calls a weight."""
+
+    dialect: Dialect
+    prefix: str
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """By Video Swin's name; one name, or those of query, key and value."""
+        return tuple(self.prefix + theirs for theirs in self.dialect.published(name))
+
+    def of_ours(self, name: str) -> tuple[str, ...]:
+        """By our name."""
+        return self.of(official_names(_OURS + name)[0].removeprefix(_OFFICIAL))
+
+
 def _renamed(
-    state: Mapping[str, Tensor], dialect: Dialect, source: str
+    state: Mapping[str, Tensor], names: _FileNames, source: str
 ) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
-    """Weights under Video Swin's names without prefix, and what has no place here."""
+    """Weights under Video Swin's names, and what has no place here."""
+    dialect = names.dialect
+    known = dialect.names_in(state)
     renamed: dict[str, Tensor] = {}
     unused: dict[str, list[str]] = {}
-    thirds: dict[str, dict[str, Tensor]] = {}
     for name, value in state.items():
+        new = known.get(name)
         if dialect.unused and re.fullmatch(dialect.unused, name):
             unused.setdefault("classifier of its own training", []).append(name)
-            continue
-        if not name.startswith(dialect.prefix):
-            raise CheckpointError(f"{source}: unknown weight {name!r}; {dialect.name} has none of this name")
-        new = dialect.rename(name.removeprefix(dialect.prefix))
-        third = re.fullmatch(r"(.*)\.attention\.self\.(query|key|value)\.(weight|bias)", new)
-        if third:
-            thirds.setdefault(f"{third[1]}.attn.qkv.{third[3]}", {})[third[2]] = value
-        else:
+        elif new is None:
+            raise CheckpointError(
+                f"{source}: unknown weight {names.prefix + name!r}; {dialect.name} has none of this name"
+            )
+        elif len(dialect.published(new)) == 1:
             renamed[new] = value
             if re.fullmatch(CONSTANTS, new):
                 unused.setdefault("constants that are computed here", []).append(name)
-    for new, parts in thirds.items():
-        if len(parts) < 3 or len({part.shape for part in parts.values()}) > 1:
-            raise CheckpointError(f"{source}: query, key and value of {new} are not all there, or differ in shape")
-        renamed[new] = torch.cat([parts[part] for part in ("query", "key", "value")])
+        elif new not in renamed:
+            parts = {names.prefix + part: state.get(part) for part in dialect.published(new)}
+            try:
+                renamed[new] = joined(parts)
+            except CheckpointError as error:
+                raise CheckpointError(f"{source}: {error}") from None
     return renamed, unused
 
 
@@ -110,11 +148,9 @@ def _told_of_unused(unused: Mapping[str, list[str]]) -> str:
     return "not used: " + "; ".join(f"{len(names)} of {why}" for why, names in unused.items())
 
 
-def _window(state: Mapping[str, Tensor], is_image: bool, source: str) -> Size:
+def _window(state: Mapping[str, Tensor], is_image: bool, names: _FileNames, source: str) -> Size:
     """Read off the bias table, and off the index beside it where one table fits several windows."""
-    table = state.get(TABLE)
-    if table is None or table.ndim != 2:
-        raise CheckpointError(f"{source} has no position bias {TABLE}: Swin of version 2 is not read here")
+    table = _matrix(state, TABLE, names, source)
     index = state.get(f"layers.0.blocks.0.{INDEX}")
     num_tokens = None if index is None else round(index.numel() ** 0.5)
     fitting = []
@@ -126,31 +162,40 @@ def _window(state: Mapping[str, Tensor], is_image: bool, source: str) -> Size:
         if num_tokens is None or window[0] * side * side == num_tokens:
             fitting.append(window)
     if not fitting:
-        raise CheckpointError(f"{source}: a position bias of {len(table)} rows belongs to no square window")
+        (called,) = names.of(TABLE)
+        raise CheckpointError(f"{source}: {called} has {len(table)} rows, and no square window has as many distances")
     return fitting[-1]
 
 
-def _check_index(state: Mapping[str, Tensor], window: Size, source: str) -> None:
+def _check_index(state: Mapping[str, Tensor], window: Size, names: _FileNames, source: str) -> None:
     """A publisher that numbers distances otherwise would be read wrongly, and nobody would see it."""
     for name, value in state.items():
         if not name.endswith(INDEX):
             continue
-        ours = relative_position_index(window)
-        if value.numel() != ours.numel() or not torch.equal(value.reshape(ours.shape).long(), ours):
-            raise CheckpointError(f"{source}: {name} numbers positions otherwise than a window of {_by(window)} does")
+        has_as_many = value.numel() == prod(window) ** 2  # before the table is made, which is as large as the window
+        ours = relative_position_index(window) if has_as_many else None
+        if ours is None or not torch.equal(value.reshape(ours.shape).long(), ours):
+            (called,) = names.of(name)
+            raise CheckpointError(f"{source}: {called} numbers positions otherwise than a window of {_by(window)} does")
 
 
-def _inflated(state: Mapping[str, Tensor], num_cells: int, patch_frames: int) -> dict[str, Tensor]:
-    inflated = dict(state)
-    patches = state[PATCHES]
-    inflated[PATCHES] = patches.unsqueeze(2).repeat(1, 1, patch_frames, 1, 1) / patch_frames
-    for name, value in state.items():
-        if name.endswith("relative_position_bias_table"):
+def _inflated(
+    ours: Mapping[str, Tensor], config: VideoEncoderConfig, num_cells: int, patch_frames: int
+) -> tuple[dict[str, Tensor], VideoEncoderConfig]:
+    """From patches and windows of one frame to those of several."""
+    inflated = dict(ours)
+    for name, value in ours.items():
+        if name == f"{_OURS}patch_embedding.weight":
+            inflated[name] = value.repeat(1, 1, patch_frames, 1, 1) / patch_frames
+        elif name.endswith(".position_bias"):
             inflated[name] = value.repeat(2 * num_cells - 1, 1)
-    return inflated
+    patch_size, window = (patch_frames, *config.patch_size[1:]), (num_cells, *config.window[1:])
+    return inflated, replace(config, patch_size=patch_size, window=window)
 
 
-def _geometry(state: Mapping[str, Tensor], window: Size, is_image: bool, source: str) -> VideoEncoderConfig:
+def _geometry(
+    state: Mapping[str, Tensor], window: Size, is_image: bool, names: _FileNames, source: str
+) -> VideoEncoderConfig:
     patches = state[PATCHES]
     if patches.shape[1] != 3:
         raise CheckpointError(f"{source} takes {patches.shape[1]} channels; Clover gives red, green and blue")
@@ -159,20 +204,19 @@ def _geometry(state: Mapping[str, Tensor], window: Size, is_image: bool, source:
         found = re.match(r"layers\.(\d+)\.blocks\.(\d+)\.", name)
         if found:
             stages.setdefault(int(found[1]), set()).add(int(found[2]))
-    tables = [state.get(f"layers.{stage}.blocks.0.attn.relative_position_bias_table") for stage in range(len(stages))]
-    hidden = state.get("layers.0.blocks.0.mlp.fc1.weight")
-    is_whole = all(len(blocks) == max(blocks) + 1 for blocks in stages.values())
-    if not is_whole or hidden is None or hidden.ndim != 2 or any(table is None or table.ndim != 2 for table in tables):
-        raise CheckpointError(
-            f"{source} is incomplete: a stage lacks a block, or a block its position bias or matrices"
-        )
+    first = [f"layers.{stage}.blocks.0.attn.relative_position_bias_table" for stage in range(max(stages) + 1)]
+    tables = [_matrix(state, name, names, source) for name in first]
+    hidden = _matrix(state, "layers.0.blocks.0.mlp.fc1.weight", names, source)
+    for stage, blocks in stages.items():
+        for block in set(range(max(blocks))) - blocks:
+            _matrix(state, f"layers.{stage}.blocks.{block}.attn.relative_position_bias_table", names, source)
     frames, height, width = patches.shape[2:]
     try:
         return VideoEncoderConfig(
             patch_size=(frames, height, width),
             width=len(patches),
             depths=tuple(len(stages[stage]) for stage in range(len(stages))),
-            num_heads=tuple(table.shape[1] for table in tables if table is not None),
+            num_heads=tuple(table.shape[1] for table in tables),
             window=window,
             feed_forward_ratio=len(hidden) / len(patches),
             clipped_window_bias="exact" if is_image else "published",
@@ -181,14 +225,22 @@ def _geometry(state: Mapping[str, Tensor], window: Size, is_image: bool, source:
         raise CheckpointError(f"{source} is of no Swin: {error}") from None
 
 
-def _under_our_names(state: Mapping[str, Tensor], dialect: Dialect, source: str) -> dict[str, Tensor]:
-    ours: dict[str, Tensor] = {}
+def _matrix(state: Mapping[str, Tensor], name: str, names: _FileNames, source: str) -> Tensor:
+    """One of the weights that the geometry is read off."""
+    value, (called, *_) = state.get(name), names.of(name)
+    if value is None:
+        raise CheckpointError(f"{source} is incomplete: {called} is missing")
+    if value.ndim != 2:
+        raise CheckpointError(f"{source}: {called} is {list(value.shape)}; it must have rows and columns")
+    return value
+
+
+def _under_our_names(state: Mapping[str, Tensor], names: _FileNames, source: str) -> dict[str, Tensor]:
+    official = {_OFFICIAL + name: value for name, value in state.items()}
     try:
-        for name, value in state.items():
-            ours |= from_official({f"backbone.{name}": value}).state
-    except CheckpointError:
-        raise CheckpointError(f"{source}: unknown weight {name!r}; {dialect.name} has none of this name") from None
-    return ours
+        return from_official(official, named=lambda name: names.of(name.removeprefix(_OFFICIAL))[0]).state
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from None
 
 
 def _by(window: Size) -> str:

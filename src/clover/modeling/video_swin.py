@@ -23,6 +23,9 @@ from clover.modeling.windows import (
     window_order,
 )
 
+_MOST_STAGES = 16
+"""More than any Swin has: each is twice as wide as the one before."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoEncoderConfig:
@@ -53,6 +56,8 @@ class VideoEncoderConfig:
     """Epsilon of every LayerNorm."""
 
     def __post_init__(self) -> None:
+        if not 1 <= len(self.depths) <= _MOST_STAGES:
+            raise ConfigError(f"depths has {len(self.depths)} stages; give 1 to {_MOST_STAGES}")
         if len(self.depths) != len(self.num_heads):
             raise ConfigError(f"depths {self.depths} and num_heads {self.num_heads} differ in length")
         for stage, heads in enumerate(self.num_heads):

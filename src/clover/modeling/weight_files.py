@@ -53,6 +53,8 @@ class WeightFile:
     """Name to tensor, on the processor; floating-point ones as float32."""
     meta: Mapping[str, Any]
     """What the file says of itself, where it does (mmcv's ``meta``); plain values, not to be trusted."""
+    prefix: str = ""
+    """What was taken off every name, for messages that name what stands in the file."""
 
 
 def find_weights(place: str | Path) -> Path:
@@ -121,14 +123,13 @@ def read_weights(place: str | Path) -> WeightFile:
     path = find_weights(place)
     if path.name.endswith(_INDEX):
         return WeightFile(path=path, state=_read_shards(path), meta={})
-    state, meta = _read_one(path)
-    return WeightFile(path=path, state=state, meta=meta)
+    return _read_one(path)
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for path in shard_files(index):
-        shard, _ = _read_one(path)
+        shard = _read_one(path).state
         twice = sorted(state.keys() & shard.keys())
         if twice:
             raise CheckpointError(f"{path} holds {twice[0]}, which an earlier shard of {index.name} holds too")
@@ -136,11 +137,18 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     return state
 
 
-def _read_one(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+def _read_one(path: Path) -> WeightFile:
     _check_beginning(path)
     loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     meta = loaded.get("meta")
-    return _checked(_unwrapped(loaded, path), path), meta if isinstance(meta, Mapping) else {}
+    state = _checked(_unwrapped(loaded, path), path)
+    prefix = _WRAPPER if all(name.startswith(_WRAPPER) for name in state) else ""
+    return WeightFile(
+        path=path,
+        state={name.removeprefix(prefix): value for name, value in state.items()},
+        meta=meta if isinstance(meta, Mapping) else {},
+        prefix=prefix,
+    )
 
 
 def _check_beginning(path: Path) -> None:
@@ -210,8 +218,6 @@ def _unwrapped(loaded: Mapping[Any, Any], path: Path) -> Mapping[Any, Any]:
     state = loaded if inner is None else inner
     if not state:
         raise CheckpointError(f"{path} holds no weights: it is an empty dictionary")
-    if all(isinstance(name, str) and name.startswith(_WRAPPER) for name in state):
-        return {name.removeprefix(_WRAPPER): value for name, value in state.items()}
     return state
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,8 +157,12 @@ class Translation:
     """Published keys that have no place here, and why."""
 
 
-def from_official(state: Mapping[str, Tensor]) -> Translation:
+def from_official(state: Mapping[str, Tensor], *, named: Callable[[str], str] = str) -> Translation:
     """Translate an official Clover state dict (or one component of it, with its prefix) to our names.
+
+    Args:
+        state: Weights by official names.
+        named: What a message calls a weight, by its official name: what it is called in the user's file.
 
     Raises:
         CheckpointError: a key that is neither known nor listed as unused, a third of a query-key-value matrix, or axes
@@ -174,7 +178,7 @@ def from_official(state: Mapping[str, Tensor]) -> Translation:
             continue
         found = next(((match, rule) for pattern, rule in _BY_PUBLISHED if (match := pattern.fullmatch(key))), None)
         if found is None:
-            raise CheckpointError(f"unknown weight {key!r}: this is not an official Clover state dict")
+            raise CheckpointError(f"unknown weight {named(key)!r}: this is not an official Clover state dict")
         match, rule = found
         ours = rule.ours.format(**match.groupdict())
         if "part" in match.groupdict():
@@ -184,16 +188,43 @@ def from_official(state: Mapping[str, Tensor]) -> Translation:
             try:
                 translated[ours] = rearrange(tensor, f"{published_axes} -> {our_axes}")
             except EinopsError:
-                raise CheckpointError(f"{key} is {list(tensor.shape)}, expected axes {published_axes}") from None
+                raise CheckpointError(f"{named(key)} is {list(tensor.shape)}, expected axes {published_axes}") from None
         else:
             translated[ours] = tensor
     for ours, parts in thirds.items():
-        if set(parts) != set(_PARTS):
-            raise CheckpointError(f"{ours}: only {', '.join(sorted(parts))} of query, key and value are there")
-        if len({part.shape for part in parts.values()}) > 1:
-            raise CheckpointError(f"{ours}: query, key and value differ in shape")
-        translated[ours] = torch.cat([parts[part] for part in _PARTS])
+        names = [named(name) for name in official_names(ours)]
+        translated[ours] = joined({name: parts.get(part) for name, part in zip(names, _PARTS, strict=True)})
     return Translation(state=translated, unused=unused)
+
+
+def joined(parts: Mapping[str, Tensor | None]) -> Tensor:
+    """Query, key and value by their names in a file, as one matrix (or one bias).
+
+    Raises:
+        CheckpointError: one is not there, or of another shape than the others.
+    """
+    missing = [name for name, part in parts.items() if part is None]
+    found = {name: part for name, part in parts.items() if part is not None}
+    if missing:
+        raise CheckpointError(f"{missing[0]} is missing, but {next(iter(found))} is there")
+    if len({part.shape for part in found.values()}) > 1 or not all(part.ndim for part in found.values()):
+        shapes = ", ".join(f"{name} is {list(part.shape)}" for name, part in found.items())
+        raise CheckpointError(f"{shapes}: query, key and value must be matrices, or lists, of one shape")
+    return torch.cat(list(found.values()))
+
+
+def official_names(name: str) -> tuple[str, ...]:
+    """What official Clover calls a weight of ours; three names, of query, key and value where we have one matrix.
+
+    Raises:
+        CheckpointError: it has no such weight.
+    """
+    found = next(((match, rule) for pattern, rule in _BY_OURS if (match := pattern.fullmatch(name))), None)
+    if found is None:
+        raise CheckpointError(f"weight {name!r} has no counterpart in official Clover")
+    match, rule = found
+    parts = _PARTS if "{part}" in rule.published else ("",)
+    return tuple(rule.published.format(**match.groupdict(), part=part) for part in parts)
 
 
 def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -204,15 +235,11 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     translated: dict[str, Tensor] = {}
     for key, tensor in state.items():
-        found = next(((match, rule) for pattern, rule in _BY_OURS if (match := pattern.fullmatch(key))), None)
-        if found is None:
-            raise CheckpointError(f"weight {key!r} has no counterpart in official Clover")
-        match, rule = found
-        if "{part}" in rule.published:
-            for part, third in zip(_PARTS, tensor.chunk(3), strict=True):
-                translated[rule.published.format(**match.groupdict(), part=part)] = third
+        names = official_names(key)
+        if len(names) > 1:
+            translated |= zip(names, tensor.chunk(len(names)), strict=True)
             continue
-        published = rule.published.format(**match.groupdict())
+        (published,) = names
         if published in _SHAPES:
             our_axes, published_axes = _SHAPES[published]
             tensor = rearrange(tensor, f"{our_axes} -> {published_axes}")
@@ -220,7 +247,17 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return translated
 
 
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str, may_lack: str = "") -> list[str]:
+Named = Callable[[str], Sequence[str]]
+"""What the user's file calls a weight of ours: one name, or those of the matrices that are one of ours."""
+
+
+def _as_ours(name: str) -> Sequence[str]:
+    return (name,)
+
+
+def load_strictly(
+    module: nn.Module, state: Mapping[str, Tensor], *, source: str, may_lack: str = "", named: Named = _as_ours
+) -> list[str]:
     """Load weights, with every key used and every shape checked.
 
     Args:
@@ -228,6 +265,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str
         state: Weights under our names.
         source: Name of the file they come from, for messages.
         may_lack: Pattern of names that the state may lack; those keep their initial value.
+        named: What a message calls a weight, by our name.
 
     Returns:
         The names that were lacking.
@@ -235,33 +273,45 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str
     Raises:
         CheckpointError: a name too many or too few, another shape, or whole numbers for weights.
     """
-    missing = check_fit(module, state, source=source, may_lack=may_lack)
+    missing = check_fit(module, state, source=source, may_lack=may_lack, named=named)
     module.load_state_dict(dict(state), strict=False)
     return missing
 
 
-def check_fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str, may_lack: str = "") -> list[str]:
+def check_fit(
+    module: nn.Module, state: Mapping[str, Tensor], *, source: str, may_lack: str = "", named: Named = _as_ours
+) -> list[str]:
     """Whether `load_strictly` would load; its arguments, what it gives and what it raises. Nothing is loaded."""
     own = module.state_dict()
     extra = sorted(set(state) - set(own))
     missing = sorted(set(own) - set(state))
-    wanted = [name for name in missing if not (may_lack and re.fullmatch(may_lack, name))]
+    wanted = [theirs for name in missing if not (may_lack and re.fullmatch(may_lack, name)) for theirs in named(name)]
     shapes = [
-        f"{name} is {list(tensor.shape)}, expected {list(own[name].shape)}"
+        f"{_shaped(named(name), tensor)}, expected {_shape(own[name], len(named(name)))}"
         for name, tensor in state.items()
         if name in own and tensor.shape != own[name].shape
     ]
     shapes += [
-        f"{name} is of type {tensor.dtype}, expected {own[name].dtype}"
+        f"{named(name)[0]} is of type {tensor.dtype}, expected {own[name].dtype}"
         for name, tensor in state.items()
         if name in own and tensor.is_floating_point() != own[name].is_floating_point()
     ]
-    problems = [f"unknown {name}" for name in extra[:3]] + [f"missing {name}" for name in wanted[:3]] + shapes[:3]
+    problems = [f"unknown {named(name)[0]}" for name in extra[:3]] + [f"missing {name}" for name in wanted[:3]]
+    problems += shapes[:3]
     if problems:
         total = len(extra) + len(wanted) + len(shapes)
         more = f" and {total - len(problems)} more" if total > len(problems) else ""
         raise CheckpointError(f"{source} does not fit this model: {'; '.join(problems)}{more}")
     return missing
+
+
+def _shaped(names: Sequence[str], tensor: Tensor) -> str:
+    return f"{names[0]} is {_shape(tensor, len(names))}"
+
+
+def _shape(tensor: Tensor, num_parts: int) -> list[int]:
+    """Of one of the parts that were joined along the first axis."""
+    return [tensor.shape[0] // num_parts, *tensor.shape[1:]] if num_parts > 1 else list(tensor.shape)
 
 
 def fingerprint_of(settings: Any, words: str, state: Mapping[str, Tensor]) -> str:
