@@ -25,7 +25,7 @@ benchmarks-shapes: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python tests/serving/obtain_chromium.py
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks docs
