@@ -2,40 +2,10 @@
 
 import importlib.util
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
-
-# a process of its own, so that what it warns of and leaves open is none of ours
-SERVER = """
-import sys
-from milvus import MilvusServer
-server = MilvusServer(data_dir=sys.argv[1], proxy_port=int(sys.argv[2]), wait_for_started=False)
-server.start()
-print(server.webservice_port, flush=True)
-sys.stdin.read()
-server.stop()
-"""
-START_SECONDS = 180
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def is_healthy(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
-            return b"OK" in answer.read()
-    except OSError:
-        return False
+from one_milvus import shared_server
 
 
 @pytest.fixture(scope="session")
@@ -49,19 +19,8 @@ def milvus_server(tmp_path_factory):
             "these tests need a Milvus server: make setup installs one on x86-64 Linux; "
             "elsewhere start one and name it in CLOVER_TEST_MILVUS=HOST:PORT"
         )
-    folder, port = tmp_path_factory.mktemp("milvus"), free_port()
-    command = [sys.executable, "-W", "ignore", "-c", SERVER, str(folder), str(port)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        health = server.stdout.readline().strip()
-        begin = time.monotonic()
-        while not is_healthy(health):
-            log = folder / "logs" / "milvus-stderr.log"
-            assert server.poll() is None, log.read_text()[-2000:]
-            assert time.monotonic() - begin < START_SECONDS, log.read_text()[-2000:]
-            time.sleep(0.2)
+    with shared_server(tmp_path_factory.getbasetemp().parent, tmp_path_factory.mktemp("milvus")) as port:
         yield f"127.0.0.1:{port}"
-        server.stdin.close()
-        server.wait(timeout=30)
 
 
 @pytest.fixture(params=["folder", "milvus"])

@@ -233,7 +233,7 @@ def time_table(results: Results) -> Table:
 
 def seconds_of(runs: Sequence[RunResult]) -> float:
     """What so many runs take one after another, by the clock; interruptions of a few of them do not count."""
-    return sum(_seconds_by_part(runs).values()) * len(runs)
+    return sum(_seconds_by_part(runs).values(), 0.0) * len(runs)
 
 
 def _seconds_by_part(runs: Sequence[RunResult]) -> dict[str, float]:
