@@ -124,11 +124,11 @@ def test_a_student_learns_what_the_teacher_says(teacher, corpus, tmp_path):  # n
     assert again.fingerprint == student.fingerprint
     assert again.tokenizer.fingerprint == Clover.from_pretrained(teacher).tokenizer.fingerprint
     assert again.encode_text("a red ball").shape == (48,)
-    assert [(event.kind, event.title, event.made) for event in again.history] == [
-        ("run", "warm start", "teacher"),
-        ("run", "pre-training", "teacher"),
-        ("teacher", "", "model"),
-        ("run", "distillation", "model"),
+    assert [(event.kind, event.title, event.generation) for event in again.history] == [
+        ("run", "warm start", 1),
+        ("run", "pre-training", 1),
+        ("teacher", "", 0),
+        ("run", "distillation", 0),
     ]
     assert again.history[2].digest == Clover.from_pretrained(teacher).fingerprint
 

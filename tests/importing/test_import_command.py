@@ -101,8 +101,7 @@ def test_a_run_takes_the_encoders_their_sizes_and_their_words(init, corpus, tmp_
     assert again.tokenizer.fingerprint == found.tokenizer.fingerprint
     assert [(event.kind, event.title, event.parts) for event in again.history] == [
         ("import", found.config.sources[0].dialect, ("video_encoder",)),
-        ("import", "BERT", ("text_encoder",)),
-        ("start", "", ("video_encoder", "text_encoder", "fusion", "masked_words")),
+        ("import", "BERT", ("text_encoder", "fusion", "masked_words")),
         ("run", "pre-training", ()),
     ]
     assert again.history[0].digest == found.config.sources[0].sha256

@@ -1,6 +1,7 @@
 """Where weights come from goes along with them, into every copy, and onto the card."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
@@ -81,6 +82,41 @@ def test_a_folder_of_an_encoder_is_no_model_of_the_hub(clover):
     clover.history = (Event(kind="encoder", title="vit", parts=("video_encoder",), name="my-vit", digest="1"),)
     assert "base_model" not in clover.card()
     assert "video encoder: `my-vit` of transformers (vit)" in clover.card()
+
+
+def test_a_teacher_of_a_teacher_is_told_as_that(clover):
+    first = of_teacher((SWIN, RUN), "01")
+    clover.history = of_teacher((*first, Event(kind="run", title="distillation", num_steps=1)), "02")
+    text = clover.card()
+    for line in (
+        "1. of the teacher's teacher: video encoder: imported from `swin_base.pth`",
+        "2. of the teacher's teacher: pre-training",
+        "3. of the teacher: taught by the checkpoint with fingerprint `01`\n",
+        "4. of the teacher: distillation: 1 step\n",
+        "5. taught by the checkpoint with fingerprint `02`\n",
+    ):
+        assert line in text, line
+    assert "licences of their publishers" in text
+
+
+def test_what_a_file_lacked_is_told_until_it_was_trained(clover):
+    came = Event(kind="import", title="official Clover, retrieval", name="a.pth", digest="1", fresh=("mask token",))
+    clover.history = (came,)
+    assert "it has no mask token, which began fresh" in clover.card()
+    assert "- Drawn by chance and never trained: mask token; what needs them is meaningless." in clover.card()
+    clover.history = (came, RUN)
+    assert "never trained" not in clover.card()
+
+
+def test_an_unknown_past_is_called_unknown(clover):
+    clover.history = (Event(kind="start", digest="1"), *of_teacher((), "2"))
+    assert clover.card().count("of whose past nothing is known") == 2
+
+
+def test_what_a_file_says_of_itself_stays_on_its_line(clover):
+    clover.history = (replace(SWIN, name="a`\n# b <script>", title="](http://x)"),)
+    (line,) = [line for line in clover.card().splitlines() if line.startswith("1. ")]
+    assert line == "1. video encoder: imported from `a_ # b _script_` (_(http://x)), SHA-256 `ab12`"
 
 
 def test_a_teachers_data_are_not_what_the_student_saw(clover):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -117,14 +118,16 @@ class Encoders:
 
         write_folder(folder, fill)
 
-    @property
-    def history(self) -> tuple[Event, ...]:
-        """The files that the encoders come from."""
+    def history_of(self, parts: Iterable[str]) -> tuple[Event, ...]:
+        """The files that parts of a network come from; of BERT's come the fusion's layers and the masked words too."""
+        taken = {
+            "video encoder": tuple(part for part in parts if part == "video_encoder"),
+            "text encoder": tuple(part for part in parts if part != "video_encoder"),
+        }
         return tuple(
-            Event(
-                kind="import", title=one.dialect, parts=(one.part.replace(" ", "_"),), name=one.file, digest=one.sha256
-            )
+            Event(kind="import", title=one.dialect, parts=taken[one.part], name=one.file, digest=one.sha256)
             for one in self.config.sources
+            if taken[one.part]
         )
 
     @cached_property

@@ -123,6 +123,7 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
         title=f"official Clover, {found.task}",
         name=file.path.name,
         digest=weights_checksum(file.path),
+        fresh=parts_of(fresh),
     )
     clover.history = (event,)
     return clover, told

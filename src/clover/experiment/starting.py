@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,11 @@ class Start:
         """
         encoders = Encoders.load(folder) if Encoders.is_there(folder) else None
         if encoders is not None:
-            state, fingerprint, model, history = encoders.state, encoders.fingerprint, None, encoders.history
+            state, fingerprint, model = encoders.state, encoders.fingerprint, None
         else:
             _check_is_no_import(Path(folder))
             clover = Clover.from_pretrained(folder)
             state, fingerprint, model = clover.network.state_dict(), clover.fingerprint, clover.config.model
-            history = clover.history
         asked = list(dict.fromkeys(parts))
         weights = {
             part: {name: value for name, value in state.items() if name.partition(".")[0] in MODULES[part]}
@@ -83,7 +82,7 @@ class Start:
             fresh=tuple(part for part in asked if part not in found),
             model=model,
             encoders=encoders,
-            history=(*kept_parts(history, asked), Event(kind="start", parts=tuple(found), digest=fingerprint)),
+            history=encoders.history_of(found) if encoders else _history(clover, found),
         )
 
     @property
@@ -155,6 +154,11 @@ class Start:
         print(f"weights from {self.source}: {parts}{fresh}", file=sys.stderr)
         for line in resized:
             print(f"resized: {line}", file=sys.stderr)
+
+
+def _history(clover: Clover, parts: Iterable[Part]) -> tuple[Event, ...]:
+    taken = tuple(parts)
+    return (*kept_parts(clover.history, taken), Event(kind="start", parts=taken, digest=clover.fingerprint))
 
 
 def _check_is_no_import(path: Path) -> None:

@@ -6,6 +6,7 @@ Nothing is said that is not recorded; what nobody noted or measured is said to b
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from clover.publishing.records import Measurement, Records
 
 UNKNOWN = "unknown"
 
+_UNTOLD = ", of whose past nothing is known"
 _OF_OTHERS = ("import", "encoder")
 """Events that bring weights that others trained."""
 
@@ -168,7 +170,7 @@ def _sources(records: Records) -> list[tuple[str, str]]:
 
 def _seen(records: Records, history: Iterable[Event]) -> list[str]:
     """Names of all that the weights were trained on by us; a teacher's data are seen through it alone."""
-    earlier = [name for event in history if event.made == "model" for name in event.data]
+    earlier = [name for event in history if not event.generation for name in event.data]
     return list(dict.fromkeys([*earlier, *(name for name, _ in _sources(records))]))
 
 
@@ -176,7 +178,7 @@ def _origins(history: Sequence[Event]) -> str:
     lines = ["## Where the weights come from", ""]
     if not history:
         return "\n".join([*lines, "No history came with the weights: what they began as is unknown.", ""])
-    lines += [f"{place}. {_told(event)}" for place, event in enumerate(history, 1)]
+    lines += [f"{place}. {_told(event, history[: place - 1])}" for place, event in enumerate(history, 1)]
     others = [event for event in history if event.kind in _OF_OTHERS]
     if others:
         lines += [
@@ -186,21 +188,34 @@ def _origins(history: Sequence[Event]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _told(event: Event) -> str:
-    parts = ", ".join(part.replace("_", " ") for part in event.parts) or "all parts"
+def _told(event: Event, before: Sequence[Event]) -> str:
+    """One event in words; what a file says of itself cannot leave its line."""
+    parts = ", ".join(_safe(part.replace("_", " ")) for part in event.parts) or "all parts"
+    title, name, digest = _safe(event.title), _safe(event.name), _safe(event.digest)
     if event.kind == "import":
-        told = f"{parts}: imported from `{event.name}` ({event.title}), SHA-256 `{event.digest}`"
+        fresh = ", ".join(map(_safe, event.fresh))
+        of = "the list of its shards' SHA-256" if name.endswith(".index.json") else "SHA-256"
+        told = f"{parts}: imported from `{name}` ({title}), {of} `{digest}`"
+        told += f"; it has no {fresh}, which began fresh" if fresh else ""
     elif event.kind == "encoder":
-        told = f"{parts}: `{event.name}` of transformers ({event.title}), fingerprint `{event.digest}`"
+        told = f"{parts}: `{name}` of transformers ({title}), fingerprint `{digest}`"
     elif event.kind == "start":
-        told = f"{parts}: taken from the checkpoint with fingerprint `{event.digest}`"
+        told = f"{parts}: taken from the checkpoint with fingerprint `{digest}`"
+        told += "" if any(one.generation == event.generation for one in before) else _UNTOLD
     elif event.kind == "teacher":
-        return f"taught by the checkpoint with fingerprint `{event.digest}`"
+        told = f"taught by the checkpoint with fingerprint `{digest}`"
+        told += "" if any(one.generation > event.generation for one in before) else _UNTOLD
     else:
-        data = f" on {', '.join(event.data)}" if event.data else ""
+        data = f" on {', '.join(map(_safe, event.data))}" if event.data else ""
         of = f" of {parts}" if event.parts else ""
-        told = f"{event.title}{of}: {event.num_steps:,} steps{data}"
-    return f"of the teacher: {told}" if event.made == "teacher" else told
+        told = f"{title}{of}: {event.num_steps:,} step{'s' if event.num_steps != 1 else ''}{data}"
+    whose = "of the teacher" + "'s teacher" * (event.generation - 1)
+    return f"{whose}: {told}" if event.generation else told
+
+
+def _safe(text: str) -> str:
+    """Words from a file, on one line and without marks that Markdown or a browser would follow."""
+    return re.sub(r"[`<>\[\]|&\\]", "_", " ".join(text.split()))[:200]
 
 
 def _training(records: Records) -> str:
@@ -215,7 +230,7 @@ def _training(records: Records) -> str:
     if run.get("recipe"):
         lines.append(f"- recipe: {run['recipe']}")
     stages = run.get("stages") or {}
-    steps = ", ".join(f"{count:,}" + ("" if name == "." else f" ({name})") for name, count in stages.items())
+    steps = ", ".join(f"{count:,}" + (f" ({name})" if len(stages) > 1 else "") for name, count in stages.items())
     lines.append(f"- steps: {steps or UNKNOWN}")
     for setting, about in _SETTINGS.items():
         value = records.setting(setting)
@@ -280,7 +295,7 @@ def _figures(records: Records) -> str:
         for one in records.measurements:
             unit = "" if one.metric.endswith("rank") else " %"
             interval = f"{one.interval[0]:.1f} to {one.interval[1]:.1f}" if one.interval else UNKNOWN
-            chance = UNKNOWN if one.chance is None else f"{one.chance:.1f} %"
+            chance = ("-" if one.metric.endswith("rank") else UNKNOWN) if one.chance is None else f"{one.chance:.1f} %"
             metric = one.metric.replace("_", " ")
             lines.append(f"| {one.dataset} | {one.split} | {metric} | {one.value:.1f}{unit} | {interval} | {chance} |")
         lines.append("")
@@ -294,6 +309,13 @@ def _figures(records: Records) -> str:
         shown = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
         lines += ["", f"Noted during training{'' if stage == '.' else f' ({stage})'}, last values: {shown}."]
     return "\n".join([*lines, ""])
+
+
+def _untrained(history: Sequence[Event]) -> list[str]:
+    """Parts that a file lacked, if no run of ours came after it."""
+    own = [event for event in history if not event.generation]
+    last = max((place for place, event in enumerate(own) if event.kind == "run"), default=-1)
+    return list(dict.fromkeys(_safe(part) for event in own[last + 1 :] for part in event.fresh))
 
 
 def _limits(config: Mapping[str, Any], records: Records, history: Sequence[Event], license_name: str) -> str:
@@ -311,6 +333,9 @@ def _limits(config: Mapping[str, Any], records: Records, history: Sequence[Event
     saw_more = any(event.kind in _OF_OTHERS or set(event.data) - {"clover-shapes"} for event in history)
     if _seen(records, history) == ["clover-shapes"] and not saw_more:
         lines.append("- It was trained on drawn shapes: of recorded films it knows nothing.")
+    untrained = _untrained(history)
+    if untrained:
+        lines.append(f"- Drawn by chance and never trained: {', '.join(untrained)}; what needs them is meaningless.")
     if records.foreign:
         lines.append(f"- Left out, because not of these very weights and preprocessing: {', '.join(records.foreign)}.")
     if not license_name:

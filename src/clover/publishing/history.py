@@ -32,8 +32,8 @@ class Event:
     """One thing that made the weights what they are."""
 
     kind: Literal["import", "encoder", "start", "run", "teacher"]
-    """A file of others that was imported, an encoder of transformers, a checkpoint or folder of encoders that a run
-    started from, a run of ours, or a checkpoint that was learned from."""
+    """A file of others that was imported, an encoder of transformers, a checkpoint that a run started from, a run of
+    ours, or a checkpoint that was learned from."""
     title: str = ""
     """What the file was recognised as, the kind of the encoder's model, or what kind of run it was."""
     parts: tuple[str, ...] = ()
@@ -46,8 +46,10 @@ class Event:
     """What a run was trained on."""
     num_steps: int = 0
     """Of a run."""
-    made: Literal["model", "teacher"] = "model"
-    """Whether it made these weights, or those of a teacher."""
+    fresh: tuple[str, ...] = ()
+    """Parts that a file had no weights for; they were drawn by chance."""
+    generation: int = 0
+    """Whose weights it made: 0 these, 1 those of their teacher, 2 those of its teacher."""
 
 
 def data_sources(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -67,8 +69,8 @@ def kept_parts(history: Iterable[Event], parts: Sequence[str]) -> tuple[Event, .
 
 def of_teacher(history: Iterable[Event], fingerprint: str) -> tuple[Event, ...]:
     """The history of a checkpoint that a student learns from, and that it does."""
-    own = tuple(replace(event, made="teacher") for event in history if event.made == "model")
-    return (*own, Event(kind="teacher", digest=fingerprint))
+    its = tuple(replace(event, generation=event.generation + 1) for event in history)
+    return (*its, Event(kind="teacher", digest=fingerprint))
 
 
 def to_metadata(history: Sequence[Event]) -> dict[str, str]:
