@@ -136,8 +136,6 @@ def test_what_sees_all_words_is_taken(folders, name):
     config, words = described(folders[name]), tokenizer_of(folders[name])
     weights = read_weights(folders[name], config.architecture)
     check_sees_all_words(config, weights, pad_id=words.pad_id, source=name)
-    with pytest.raises(CheckpointError, match="reads from left to right|does not fit"):
-        check_sees_all_words(config, dict.fromkeys(weights, torch.zeros(1)), pad_id=words.pad_id, source=name)
 
 
 def test_weights_that_the_library_ignores_are_refused(folders, tmp_path):

@@ -199,7 +199,7 @@ def _unknown_weight(folder, _):
         (_another_width, "its weights have another shape at"),
         (_malicious, "pytorch_model.bin is not a file of weights that PyTorch or safetensors wrote"),
         (_malicious_archive, "pytorch_model.bin holds more than weights: loading it would run"),
-        (_unknown_weight, "has no place for encoder.layer.0.attention.distances.weight in its vit"),
+        (_unknown_weight, "has no place for layers.0.attention.distances.weight in its vit"),
         (_with_config(quantization_config={"quant_method": "gptq"}), "the weights are quantised"),
         (_with_config(model_type=["vit"]), "names no model_type"),
         (_nested, "config.json is not readable JSON"),

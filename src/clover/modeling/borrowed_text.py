@@ -111,7 +111,8 @@ def check_sees_all_words(config: BorrowedTextConfig, weights: dict[str, Tensor],
         raise CheckpointError(f"{source}: {kind} does not take words alone ({lines[0][:150]})") from error
     if torch.equal(first[0], first[1]):
         raise CheckpointError(
-            f"{source}: {kind} reads from left to right, and its [CLS] sees no other word; give an encoder, such as BERT"
+            f"{source}: {kind} reads from left to right, and its [CLS] sees no other word; "
+            "give an encoder, such as BERT"
         )
 
 
