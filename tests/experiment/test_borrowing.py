@@ -278,8 +278,12 @@ def test_a_run_starts_from_such_a_checkpoint_with_its_encoders(trained, place, t
 
 def test_settings_that_contradict_each_other_are_named(place, trained, tmp_path):
     plain, init = experiment_of(place), str(trained[1] / "checkpoint")
-    with pytest.raises(ConfigError, match="--init and --video-encoder both give the video_encoder"):
-        replace(plain, init=init)
+    with pytest.raises(ConfigError) as caught:
+        Pretraining(replace(plain, init=init), tmp_path, quiet=True)
+    assert str(caught.value) == (
+        f"--init {init} and --video-encoder and --text-encoder both give video_encoder, text_encoder, masked_words; "
+        "give --init-parts fusion projections, or leave one of the two options out"
+    )
     with pytest.raises(ConfigError, match="--text-encoder brings its own tokenizer"):
         replace(plain, data=replace(plain.data, tokenizer="words"))
     with pytest.raises(ConfigError, match="adapters are trained with --parallel ddp"):

@@ -144,6 +144,15 @@ def test_a_run_may_start_from_one_encoder_alone(video, bert, corpus, tmp_path, c
         Pretraining(started(corpus, tmp_path / "text", data=with_words), tmp_path / "e", quiet=True)
 
 
+def test_a_warm_start_falls_away_for_an_encoder_that_is_imported(video, corpus, tmp_path, capsys):
+    assert run("import", "--video", video, "--out", tmp_path / "video") == 0
+    stage = StageConfig(num_steps=1, batch_size=8)
+    experiment = started(corpus, tmp_path / "video", video_warm_start=stage, text_warm_start=stage)
+    stages = Pretraining(experiment, tmp_path / "run").stages
+    assert (stages["video_warm_start"].num_steps, stages["text_warm_start"].num_steps) == (0, 1)
+    assert "no warm start of the video encoder: it brings trained weights" in capsys.readouterr().err
+
+
 def test_texts_longer_than_the_imported_positions_are_refused_before_anything_runs(bert, corpus, tmp_path):
     assert run("import", "--text", bert[1], "--text-positions", 12, "--out", tmp_path / "init") == 0
     experiment = started(corpus, tmp_path / "init", video_warm_start=StageConfig(num_steps=1, batch_size=8))
