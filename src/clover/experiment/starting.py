@@ -110,8 +110,11 @@ class Start:
         if self.encoders is not None:
             video, text = "video_encoder" in self.weights, "text_encoder" in self.weights
             model = self.encoders.adopted_by(model, experiment.inputs, video=video, text=text)
-            trained = {"video_warm_start": video, "text_warm_start": text}
-            experiment = replace(experiment, **{name: StageConfig() for name, taken in trained.items() if taken})
+            experiment = replace(
+                experiment,
+                video_warm_start=StageConfig() if video else experiment.video_warm_start,
+                text_warm_start=StageConfig() if text else experiment.text_warm_start,
+            )
         elif "video_encoder" in self.weights and self.model is not None:
             model = replace(model, pixels=self.model.pixels)
         return replace(experiment, model=model)
