@@ -66,6 +66,13 @@ def test_help_names_the_eleven_benchmarks(name, capsys):
         (["pretrain", "shapes", "--data.corpus", "nowhere"], "nowhere is not a corpus"),
         (["pretrain", "shapes", "--compute.device", "gpu"], "'gpu' is no device; give auto, cpu, cuda"),
         (["pretrain", "shapes", "--compute.device", "cpu", "--compute.precision", "tf32"], "tf32 is of NVIDIA GPUs"),
+        (["pretrain", "shapes", "--init-parts", "fusion"], "--init-parts has no effect without --init"),
+        (["pretrain", "shapes", "--lora.alpha", "2"], "--lora has no effect without a rank"),
+        (
+            ["pretrain", "shapes", "--video-encoder", "hf:x", "--model.video.window", "1", "4", "4"],
+            "--model.video has no",
+        ),
+        (["pretrain", "shapes", "--text-encoder", "hf:x", "--data.vocabulary-size", "9"], "brings its own tokenizer"),
         (["evaluate", "retrieval", "nowhere", "--corpus", "c", "--device", "gpu"], "'gpu' is no device"),
         (["search", "nowhere", "a ball", "--device", "cpu"], "nowhere is not a library"),
         (["finetune", "shapes-questions"], "no checkpoint given"),

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import transformers
 from made_encoders import save_text, save_vision
 from safetensors.torch import load_file
 
@@ -278,8 +280,12 @@ def test_a_run_starts_from_such_a_checkpoint_with_its_encoders(trained, place, t
 
 def test_settings_that_contradict_each_other_are_named(place, trained, tmp_path):
     plain, init = experiment_of(place), str(trained[1] / "checkpoint")
-    with pytest.raises(ConfigError, match="--init and --video-encoder both give the video_encoder"):
-        replace(plain, init=init)
+    with pytest.raises(ConfigError) as caught:
+        Pretraining(replace(plain, init=init), tmp_path, quiet=True)
+    assert str(caught.value) == (
+        f"--init {init} and --video-encoder and --text-encoder both give video_encoder, text_encoder, masked_words; "
+        "give --init-parts fusion projections, or leave one of the two options out"
+    )
     with pytest.raises(ConfigError, match="--text-encoder brings its own tokenizer"):
         replace(plain, data=replace(plain.data, tokenizer="words"))
     with pytest.raises(ConfigError, match="adapters are trained with --parallel ddp"):
@@ -300,6 +306,17 @@ def test_encoders_in_each_others_place_are_refused_before_any_work(place, tmp_pa
         Pretraining(replace(experiment_of(place), **{option: f"hf:{place / name}"}), tmp_path, quiet=True)
     assert str(caught.value) == f"{place / name}: {reason}"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_text_model_that_reads_from_left_to_right_is_refused_before_any_work(place, tmp_path):
+    folder = tmp_path / "gpt2"
+    words = len(json.loads((place / "bert" / "tokenizer.json").read_text())["model"]["vocab"])
+    config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=64, vocab_size=words, pad_token_id=0)
+    transformers.GPT2Model(config).save_pretrained(folder)
+    shutil.copy(place / "bert" / "tokenizer.json", folder)
+    with pytest.raises(CloverError, match=r"gpt2: gpt2 reads from left to right, and its .CLS. sees no other word"):
+        Pretraining(replace(experiment_of(place), text_encoder=f"hf:{folder}"), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_runs_of_before_go_on(place):

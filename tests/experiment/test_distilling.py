@@ -183,6 +183,9 @@ def test_the_command(teacher, corpus, tmp_path, capsys):  # noqa: F811
     assert "holds a run already" in capsys.readouterr().err
     assert main(["distill", str(tmp_path / "nothing")]) == 2
     assert "is not a checkpoint folder" in capsys.readouterr().err
+    for option in ("--data.tokenizer", "--data.vocabulary-size"):
+        assert main(["distill", str(teacher), option, "9"]) == 2
+        assert f"{option} has no effect: a student takes the teacher's tokenizer" in capsys.readouterr().err
     assert main(["distill"]) == 2
     assert "no teacher given" in capsys.readouterr().err
     assert main(["distill", str(teacher), "--size", "huge"]) == 2

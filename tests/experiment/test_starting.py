@@ -8,6 +8,8 @@ import pytest
 import torch
 from test_runs import corpus, shrunk  # noqa: F401
 
+from clover.commands.options import parse
+from clover.commands.train import PretrainOptions
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import StageConfig
 from clover.experiment.pretraining import Pretraining
@@ -67,8 +69,12 @@ def test_a_resume_with_other_starting_weights_is_refused(warm, corpus, tmp_path)
 def test_another_shape_and_a_second_tokenizer_are_refused(warm, corpus, tmp_path):  # noqa: F811
     plain = started(shrunk(shapes(), corpus), warm[1])
     video = replace(plain.model.video, depths=(1, 2))
-    with pytest.raises(CheckpointError, match=r"does not fit this model: missing video_encoder\.stages"):
+    with pytest.raises(ConfigError) as caught:
         Pretraining(replace(plain, model=replace(plain.model, video=video)), tmp_path, quiet=True)
+    depths = " ".join(map(str, plain.model.video.depths))
+    assert str(caught.value).endswith(
+        f"other sizes than this run, and its weights do not fit; give --model.video.depths {depths}"
+    )
     with pytest.raises(ConfigError, match="brings its own tokenizer"):
         Pretraining(replace(plain, data=replace(plain.data, tokenizer="elsewhere")), tmp_path, quiet=True)
     with pytest.raises(ConfigError, match="nothing would be taken"):
@@ -105,3 +111,17 @@ def test_a_fusion_of_another_kind_is_refused_with_its_remedy(warm, corpus, tmp_p
     parts = tuple(remedy.split()[1:])
     run = Pretraining(replace(gated, init=str(warm[1]), init_parts=parts), tmp_path, quiet=True)
     assert run.init_weights.keys() == set(parts)
+
+
+def test_the_options_that_a_checkpoint_of_other_sizes_wants_are_those_that_fit_it(warm, corpus, tmp_path):  # noqa: F811
+    recipe = replace(started(shrunk(shapes(), corpus), warm[1]), model=shapes().model)
+    inputs = replace(recipe.inputs, frames=warm[0].config.inputs.frames)
+    with pytest.raises(ConfigError) as caught:
+        Pretraining(replace(recipe, inputs=inputs), tmp_path, quiet=True)
+    options = str(caught.value).partition("; give ")[2].split()
+    given = PretrainOptions(experiment=replace(recipe, inputs=inputs))
+    given = parse(PretrainOptions, options, command="pretrain shapes", default=given)
+    run = Pretraining(given.experiment, tmp_path, quiet=True)
+    taken = parts_of(warm[0].network.state_dict(), WARM_PARTS)
+    state = run.network.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in taken.items())

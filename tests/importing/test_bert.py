@@ -137,6 +137,12 @@ def test_a_config_of_something_else_is_refused(bert, tmp_path, changes, message)
         import_bert(with_config(bert[1], tmp_path / "x", **changes))
 
 
+@pytest.mark.parametrize(("name", "value"), [("position_embedding_type", "relative_key"), ("is_decoder", True)])
+def test_nobody_is_sent_to_where_it_is_refused_too(bert, tmp_path, name, value):
+    with pytest.raises(CheckpointError, match=f"says {name} .* is imported$"):
+        import_bert(with_config(bert[1], tmp_path / "x", **{name: value}))
+
+
 def test_what_is_missing_is_named(bert, tmp_path):
     place = with_config(bert[1], tmp_path / "x")
     (place / "vocab.txt").write_text("\n".join((place / "vocab.txt").read_text().split("\n")[:-1]))

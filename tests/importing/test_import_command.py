@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from made_encoders import save_text, save_vision
 from plain_swin import made_state
 from safetensors.torch import save_file
 
@@ -141,6 +142,32 @@ def test_a_run_may_start_from_one_encoder_alone(video, bert, corpus, tmp_path, c
         Pretraining(started(corpus, tmp_path / "text", init_parts=("video_encoder",)), tmp_path / "d", quiet=True)
     with pytest.raises(ConfigError, match="brings its own tokenizer"):
         Pretraining(started(corpus, tmp_path / "text", data=with_words), tmp_path / "e", quiet=True)
+
+
+def test_one_encoder_is_imported_and_the_other_one_of_transformers(video, bert, corpus, tmp_path, capsys):
+    assert run("import", "--video", video, "--out", tmp_path / "video") == 0
+    assert run("import", "--text", bert[1], "--out", tmp_path / "text") == 0
+    texts, images = save_text("roberta", tmp_path / "roberta"), save_vision("clip", tmp_path / "clip")
+    capsys.readouterr()
+    built = Pretraining(started(corpus, tmp_path / "video", text_encoder=f"hf:{texts}"), tmp_path / "a")
+    assert built.init_weights.keys() == {"video_encoder"}
+    assert "; fresh: fusion, projections, masked_words" in capsys.readouterr().err
+    built = Pretraining(started(corpus, tmp_path / "text", video_encoder=f"hf:{images}"), tmp_path / "b", quiet=True)
+    assert built.init_weights.keys() == {"text_encoder", "fusion", "masked_words"}
+    with pytest.raises(ConfigError) as caught:
+        Pretraining(started(corpus, tmp_path / "video", video_encoder=f"hf:{images}"), tmp_path / "c", quiet=True)
+    assert str(caught.value) == (
+        f"--init {tmp_path / 'video'} and --video-encoder both give video_encoder; leave one of the two options out"
+    )
+
+
+def test_a_warm_start_falls_away_for_an_encoder_that_is_imported(video, corpus, tmp_path, capsys):
+    assert run("import", "--video", video, "--out", tmp_path / "video") == 0
+    stage = StageConfig(num_steps=1, batch_size=8)
+    experiment = started(corpus, tmp_path / "video", video_warm_start=stage, text_warm_start=stage)
+    stages = Pretraining(experiment, tmp_path / "run").stages
+    assert (stages["video_warm_start"].num_steps, stages["text_warm_start"].num_steps) == (0, 1)
+    assert "no warm start of the video encoder: it brings trained weights" in capsys.readouterr().err
 
 
 def test_texts_longer_than_the_imported_positions_are_refused_before_anything_runs(bert, corpus, tmp_path):

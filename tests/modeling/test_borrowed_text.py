@@ -1,5 +1,6 @@
 """Text models of transformers as text encoders, and their tokenizers: words masked whole whatever the pieces are."""
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,14 +11,14 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_encoders import CAPTIONS, TEXT_MODELS, save_text, save_vision, text_model, tokenizer
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from clover.data.borrowed_tokenizer import tokenizer_of
 from clover.data.masking import TextMaskingConfig, mask_text
 from clover.data.tagging import tag
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError, ConfigError, TextError
-from clover.modeling.borrowed_text import BorrowedTextEncoder, describe_text
+from clover.modeling.borrowed_text import BorrowedTextEncoder, check_sees_all_words, describe_text
 from clover.modeling.huggingface import architecture, config_of, read_config, read_weights
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import around, tiny
@@ -107,6 +108,45 @@ def test_what_is_no_text_encoder_is_refused(folders, tmp_path):
         describe_text(architecture(BertConfig(is_decoder=True)), **settings)
     with pytest.raises(CheckpointError, match="a model of texts and something else"):
         describe_text(architecture(CLIPConfig()), **settings)
+
+
+def checked(folder, model):
+    """The check of a run, on the weights of a folder that the library wrote."""
+    model.save_pretrained(folder)
+    plain = architecture(config_of(read_config(folder)))
+    config = describe_text(plain, vocabulary_size=40, pad_id=0, source="here")
+    check_sees_all_words(config, read_weights(folder, plain), pad_id=0, source="here")
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt", "llama", "xglm"])
+def test_what_reads_from_left_to_right_is_refused(kind, tmp_path):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    own = {
+        "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2},
+        "opt": {**sizes, "ffn_dim": 16, "word_embed_proj_dim": 16},
+        "xglm": {"d_model": 16, "num_layers": 1, "attention_heads": 2, "ffn_dim": 16},
+    }
+    config = transformers.CONFIG_MAPPING[kind](**own.get(kind, sizes), vocab_size=40, pad_token_id=0)
+    with pytest.raises(CheckpointError, match=f"here: {kind} reads from left to right, and its .CLS. sees no other"):
+        checked(tmp_path, transformers.AutoModel.from_config(config))
+
+
+@pytest.mark.parametrize("name", TEXT_MODELS)
+def test_what_sees_all_words_is_taken(folders, name):
+    config, words = described(folders[name]), tokenizer_of(folders[name])
+    weights = read_weights(folders[name], config.architecture)
+    check_sees_all_words(config, weights, pad_id=words.pad_id, source=name)
+
+
+def test_weights_that_the_library_ignores_are_refused(folders, tmp_path):
+    """Those of relative positions, which make another model of BERT."""
+    shutil.copytree(folders["bert"], tmp_path / "bert")
+    path = tmp_path / "bert" / "model.safetensors"
+    name = "encoder.layer.1.attention.self.distance_embedding.weight"
+    save_file(load_file(path) | {name: torch.ones(127, 16)}, path, metadata={"format": "pt"})
+    plain = read_config(tmp_path / "bert") | {"position_embedding_type": "relative_key"}
+    with pytest.raises(CheckpointError, match=f"no place for {name} in its bert"):
+        read_weights(tmp_path / "bert", architecture(config_of(plain)))
 
 
 @pytest.mark.parametrize("kind", _KINDS)

@@ -13,7 +13,7 @@ from made_encoders import IMAGE_MODELS, VIDEO_MODELS, save_vision, tokenizer, vi
 from clover.config import from_plain, to_plain
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError, ConfigError
-from clover.modeling.borrowed_shape import describe_video, vision_part
+from clover.modeling.borrowed_shape import describe_video, unseen_pixels, vision_part
 from clover.modeling.borrowed_video import BorrowedVideoEncoder, TemporalMixing
 from clover.modeling.huggingface import architecture, build, config_of, read_config, read_weights
 from clover.modeling.initialise import initialise, new_model
@@ -47,6 +47,21 @@ def encoder_of(folder, **shape):
 def clips(encoder, num_clips=2, num_frames=_FRAMES, seed=0):
     size = encoder.config.frame_size
     return torch.randn(num_clips, num_frames, size, size, 3, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("name", "size", "seen"), [("dinov2", 37, (32, 40)), ("dinov2", 32, ()), ("swin", 38, ())])
+@torch.no_grad()
+def test_a_rim_that_no_patch_covers_is_told_and_changes_nothing(folders, name, size, seen):
+    encoder = encoder_of(folders[name], frame_size=size)
+    told = unseen_pixels(encoder.config)
+    assert bool(told) == bool(seen)
+    if seen:
+        assert f"patches of 8 pixels do not divide frames of {size}: the 5 at the right and the 5 at the bottom" in told
+        assert told.endswith(f"--inputs.frames.size {seen[0]} or {seen[1]} fits")
+    clip = clips(encoder)
+    rim = clip.clone()
+    rim[:, :, -1], rim[:, :, :, -1] = 9.0, 9.0
+    assert torch.equal(encoder(clip), encoder(rim)) == bool(seen)
 
 
 @pytest.mark.parametrize("name", IMAGE_MODELS)

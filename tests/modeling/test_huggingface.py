@@ -180,6 +180,11 @@ def _no_number(folder, _):
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def _unknown_weight(folder, _):
+    state = load_file(folder / "model.safetensors") | {"encoder.layer.0.attention.distances.weight": torch.ones(3)}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -192,8 +197,9 @@ def _no_number(folder, _):
         (_truncated, "its weights cannot be read"),
         (_others_weights, "its weights lack"),
         (_another_width, "its weights have another shape at"),
-        (_malicious, "its weights cannot be read"),
-        (_malicious_archive, "its weights cannot be read"),
+        (_malicious, "pytorch_model.bin is not a file of weights that PyTorch or safetensors wrote"),
+        (_malicious_archive, "pytorch_model.bin holds more than weights: loading it would run"),
+        (_unknown_weight, "has no place for layers.0.attention.distances.weight in its vit"),
         (_with_config(quantization_config={"quant_method": "gptq"}), "the weights are quantised"),
         (_with_config(model_type=["vit"]), "names no model_type"),
         (_nested, "config.json is not readable JSON"),
@@ -219,6 +225,13 @@ def test_a_wrong_folder_is_one_clear_line_and_runs_nothing(vit, tmp_path, spoil,
     assert str(vit) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not trap.exists()
+
+
+def test_heads_and_tables_of_older_files_are_left_out(vit):
+    own = load_file(vit / "model.safetensors")
+    beside = ("classifier.weight", "pooler.other.weight", "embeddings.mask_token", "embeddings.position_ids")
+    save_file(own | {name: torch.ones(3) for name in beside}, vit / "model.safetensors", metadata={"format": "pt"})
+    assert not set(beside) & set(weights_of(vit))
 
 
 def test_a_text_model_is_no_video_encoder(tmp_path):

@@ -10,6 +10,7 @@ from typing import Annotated, get_args
 import tyro
 
 from clover.allocator import keep_freed_memory
+from clover.commands.effects import check_effects
 from clover.commands.options import parse
 from clover.commands.train import Resume, begin, report_skipped, with_batch, with_value_of_resume
 from clover.distributed import together
@@ -54,6 +55,7 @@ def distill(arguments: Sequence[str]) -> None:
     recipe = shapes_student(Clover.from_pretrained(teacher).config, size)
     default = DistillOptions(experiment=recipe, size=size)
     options = parse(DistillOptions, words, command=f"distill {teacher}", default=default)
+    check_effects(options.experiment, recipe)
     keep_freed_memory()
     with together() as processes:
         out = Path(options.out)

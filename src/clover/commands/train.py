@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 import tyro
 
 from clover.allocator import keep_freed_memory
+from clover.commands.effects import check_effects
 from clover.commands.options import choose, parse
 from clover.data.annotations.problems import counted
 from clover.distributed import current, together
@@ -82,6 +83,7 @@ def pretrain(arguments: Sequence[str]) -> None:
     keep_freed_memory()
     default = PretrainOptions(experiment=recipe)
     options = parse(PretrainOptions, with_value_of_resume(rest), command=f"pretrain {arguments[0]}", default=default)
+    check_effects(options.experiment, recipe)
     with together() as processes:
         out = Path(options.out)
         resume = begin(out, resume=options.resume, overwrite=options.overwrite)

@@ -17,8 +17,8 @@ from clover.data.text import Tokenizer
 from clover.errors import ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.starting import Start
-from clover.modeling.borrowed_shape import describe_video, vision_part
-from clover.modeling.borrowed_text import BorrowedTextConfig, check_is_text, describe_text
+from clover.modeling.borrowed_shape import describe_video, unseen_pixels, vision_part
+from clover.modeling.borrowed_text import BorrowedTextConfig, check_is_text, check_sees_all_words, describe_text
 from clover.modeling.borrowed_video import BorrowedVideoConfig
 from clover.modeling.huggingface import architecture, config_of, find_folder, read_config, read_weights
 from clover.modeling.model import CloverModel
@@ -104,6 +104,9 @@ def _with_video(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
             f"{config.num_frames} frames of {config.frame_size} pixels become {grid} tokens of width "
             f"{config.output_width}"
         )
+        unseen = unseen_pixels(config)
+        if unseen:
+            _say(unseen)
         if pixels is None:
             _say(f"{folder} holds no preprocessor_config.json: pixels are normalised by ImageNet's figures")
     return replace(
@@ -122,6 +125,7 @@ def _with_text(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
         plain, vocabulary_size=tokenizer.vocabulary_size, pad_id=tokenizer.pad_id, source=str(folder)
     )
     weights = read_weights(folder, plain)
+    check_sees_all_words(config, weights, pad_id=tokenizer.pad_id, source=str(folder))
     if not quiet:
         _say(
             f"text encoder from {folder}: {plain['model_type']}, {_count(weights)} weights; "

@@ -232,15 +232,8 @@ class PretrainingExperiment(RunConfig):
     """What is evaluated meanwhile."""
 
     def __post_init__(self) -> None:
-        for part, source in (("video_encoder", self.video_encoder), ("text_encoder", self.text_encoder)):
-            if source and self.init and part in self.init_parts:
-                raise ConfigError(
-                    f"--init and --{part.replace('_', '-')} both give the {part}; take it out of --init-parts"
-                )
-        if self.text_encoder and (self.data.tokenizer or (self.init and "masked_words" in self.init_parts)):
-            raise ConfigError(
-                "--text-encoder brings its own tokenizer; leave --data.tokenizer and masked_words of --init-parts out"
-            )
+        if self.text_encoder and self.data.tokenizer:
+            raise ConfigError("--text-encoder brings its own tokenizer; leave --data.tokenizer out")
         if self.lora.rank and self.parallel == "fsdp":
             raise ConfigError("adapters are trained with --parallel ddp; give --lora.rank 0 with fsdp")
         if not 0 <= self.ranking_ramp[0] <= self.ranking_ramp[1]:

@@ -122,6 +122,19 @@ def _without_best(run: RunConfig) -> RunConfig:
     return replace(run, keep=replace(run.keep, best_by=""))
 
 
+def _tell_left_out(asked: PretrainingExperiment, experiment: PretrainingExperiment) -> None:
+    """Say which warm starts fall away because their encoder brings weights that others trained."""
+    stages = {"video encoder": "video_warm_start", "text encoder": "text_warm_start"}
+    left_out = [
+        name
+        for name, stage in stages.items()
+        if getattr(asked, stage) != getattr(experiment, stage) and getattr(asked, stage).num_steps
+    ]
+    if left_out:
+        brings = "it brings" if len(left_out) == 1 else "they bring"
+        print(f"no warm start of the {' and the '.join(left_out)}: {brings} trained weights", file=sys.stderr)
+
+
 def _check_text_length(experiment: PretrainingExperiment, start: Start | None) -> None:
     """Before anything is trained: the stages that read no text would run to their end first."""
     longest, most = experiment.inputs.max_text_length, experiment.model.text.max_length
@@ -147,9 +160,14 @@ class Pretraining:
         self.folder, self.quiet = Path(folder), quiet
         Compute(experiment.compute)  # a device that is not there is known before any work
         start = Start.read(experiment.init, experiment.init_parts) if experiment.init else None
+        asked = experiment
         experiment = start.adopted_by(experiment) if start else experiment
         borrowed = borrow(experiment, start, quiet=quiet)
         self.experiment = experiment = borrowed.experiment
+        if not quiet:
+            _tell_left_out(asked, experiment)
+        if start is not None:
+            start.check_sizes(experiment.model, experiment.inputs)
         _check_text_length(experiment, start)
         words = (start.words if start else "") or experiment.data.tokenizer
         data = replace(experiment.data, tokenizer=words)
@@ -167,7 +185,7 @@ class Pretraining:
         self.network = new_model(self.config.model, seed=experiment.seed)
         borrowed.put_into(self.network)
         self._borrowed = borrowed.fingerprints
-        self.init_weights = start.put_into(self.network, quiet=quiet) if start else {}
+        self.init_weights = start.put_into(self.network, given=list(borrowed.weights), quiet=quiet) if start else {}
         self._init_fingerprint = start.fingerprint if start else ""
         self._origins = (*(start.history if start else ()), *borrowed.history)
         self._validation = self._open_validation()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,16 @@ from typing import Any
 from torch import Tensor
 
 from clover.errors import CheckpointError, ConfigError
-from clover.experiment.configs import PretrainingExperiment
+from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.imported import Encoders, first_layers_for_fusion
 from clover.modeling.fusion import FusionKind
 from clover.modeling.model import CloverModel, ModelConfig
 from clover.modeling.positions import fit_positions
+from clover.modeling.text_encoder import TextEncoderConfig
+from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weight_files import PUBLISHED_WEIGHTS
 from clover.modeling.weights import load_strictly
-from clover.pipeline import Clover
+from clover.pipeline import Clover, InputConfig
 from clover.publishing.history import Event, kept_parts
 from clover.training.adapters import MODULES, Part
 
@@ -93,10 +95,13 @@ class Start:
     def adopted_by(self, experiment: PretrainingExperiment) -> PretrainingExperiment:
         """The run with what these weights need: their pixels, and of imported encoders their geometry.
 
+        A warm start falls away for an encoder that was imported: its weights are what that is to give.
+
         Raises:
-            ConfigError: the run names a tokenizer, and the weights bring one; or its fusion is of another kind than
-                theirs, which is to be taken over.
+            ConfigError: the run names a tokenizer, and the weights bring one; an encoder of transformers that it names
+                would take the place of theirs; or its fusion is of another kind than theirs, which is to be taken over.
         """
+        self._check_encoders(experiment)
         self._check_fusion(experiment.model.fusion.kind)
         if self.words and experiment.data.tokenizer not in ("", self.words):
             raise ConfigError(f"--init {self.source} brings its own tokenizer; leave --data.tokenizer out")
@@ -104,9 +109,67 @@ class Start:
         if self.encoders is not None:
             video, text = "video_encoder" in self.weights, "text_encoder" in self.weights
             model = self.encoders.adopted_by(model, experiment.inputs, video=video, text=text)
+            experiment = replace(
+                experiment,
+                video_warm_start=StageConfig() if video else experiment.video_warm_start,
+                text_warm_start=StageConfig() if text else experiment.text_warm_start,
+            )
         elif "video_encoder" in self.weights and self.model is not None:
             model = replace(model, pixels=self.model.pixels)
         return replace(experiment, model=model)
+
+    def _check_encoders(self, experiment: PretrainingExperiment) -> None:
+        """Whether an encoder of transformers has a place beside the parts that are taken over."""
+        named = {"video_encoder": experiment.video_encoder, "text_encoder": experiment.text_encoder}
+        twice = [part for part in self.weights if named.get(part)]
+        if experiment.text_encoder and "masked_words" in self.weights:
+            twice.append("masked_words")  # whose words are the tokenizer's of before
+        if not twice:
+            return
+        kept = [part for part in self.weights if part not in twice]
+        options = " and ".join(f"--{part.replace('_', '-')}" for part in named if named[part])
+        remedy = f"give --init-parts {' '.join(kept)}, or leave" if kept else "leave"
+        raise ConfigError(
+            f"--init {self.source} and {options} both give {', '.join(twice)}; {remedy} one of the two options out"
+        )
+
+    def check_sizes(self, model: ModelConfig, inputs: InputConfig) -> None:
+        """Whether a network has the sizes of the parts that are taken from a checkpoint.
+
+        Tables of positions are no matter: they are resized.
+
+        Args:
+            model: The network.
+            inputs: What goes into it.
+
+        Raises:
+            ConfigError: it has others; the line names the options that give it these.
+        """
+        theirs = self.model
+        if theirs is None or not all(
+            isinstance(one.video, VideoEncoderConfig) and isinstance(one.text, TextEncoderConfig)
+            for one in (model, theirs)
+        ):
+            return
+        wanted, ours = _sizes(theirs), _sizes(model)
+        differing = {name for name in wanted if wanted[name] != ours[name]}
+        if not any(
+            name.startswith(_SIZES_OF[part]) for part in self.weights for name in differing if part in _SIZES_OF
+        ):
+            return
+        size = inputs.frames.size
+        times, rows, columns = theirs.own_video.output_grid(inputs.num_frames, size, size)
+        grid = {"fusion.num_temporal_positions": times, "fusion.num_spatial_positions": rows * columns}
+        now = model.fusion.num_temporal_positions, model.fusion.num_spatial_positions
+        wanted |= grid
+        differing |= {name for (name, value), mine in zip(grid.items(), now, strict=True) if value != mine}
+        if theirs.own_video.patch_size != model.own_video.patch_size:
+            wanted["video.window"] = theirs.own_video.window
+            differing.add("video.window")
+        options = " ".join(
+            f"--model.{name.replace('_', '-')} {_words(wanted[name])}" for name in wanted if name in differing
+        )
+        raise ConfigError(f"{self.source} has other sizes than this run, and its weights do not fit; give {options}")
 
     def _check_fusion(self, kind: FusionKind) -> None:
         if self.model is None or "fusion" not in self.weights or self.model.fusion.kind == kind:
@@ -119,10 +182,15 @@ class Start:
             f"fit another; give {remedy}--model.fusion.kind {theirs}"
         )
 
-    def put_into(self, network: CloverModel, *, quiet: bool = False) -> dict[str, int]:
+    def put_into(self, network: CloverModel, *, given: Collection[Part] = (), quiet: bool = False) -> dict[str, int]:
         """Replace a network's weights, part by part, and say how many; all other weights stay as they are.
 
         Position tables of other extents are resized, which is said too.
+
+        Args:
+            network: Changed in place.
+            given: Parts that come from elsewhere, and are not fresh where these weights lack them.
+            quiet: Say nothing.
 
         Returns:
             Number of weight tensors by part.
@@ -145,12 +213,12 @@ class Start:
         load_strictly(network, state, source=self.source, may_lack=rf"(?!(?:{taken})\.).*{may_lack}")
         counts = {str(part): len(names) for part, names in weights.items()}
         if not quiet:
-            self._tell(counts, told)
+            self._tell(counts, told, [part for part in self.fresh if part not in given])
         return counts
 
-    def _tell(self, counts: dict[str, int], resized: list[str]) -> None:
+    def _tell(self, counts: dict[str, int], resized: list[str], lacking: Sequence[Part]) -> None:
         parts = ", ".join(f"{count} of {part}" for part, count in counts.items())
-        fresh = f"; fresh: {', '.join(self.fresh)}" if self.fresh else ""
+        fresh = f"; fresh: {', '.join(lacking)}" if lacking else ""
         print(f"weights from {self.source}: {parts}{fresh}", file=sys.stderr)
         for line in resized:
             print(f"resized: {line}", file=sys.stderr)
@@ -159,6 +227,38 @@ class Start:
 def _history(clover: Clover, parts: Iterable[Part]) -> tuple[Event, ...]:
     taken = tuple(parts)
     return (*kept_parts(clover.history, taken), Event(kind="start", parts=taken, digest=clover.fingerprint))
+
+
+_LAYERS = ("width", "num_layers", "num_heads", "feed_forward_width")
+_SIZES_OF: dict[Part, tuple[str, ...]] = {
+    "video_encoder": ("video.",),
+    "text_encoder": ("text.",),
+    "fusion": ("fusion.",),
+    "projections": ("embedding_width", "projection_width", "text.transformer.width", "fusion.video_width"),
+    "masked_words": ("text.transformer.width",),
+}
+"""Beginnings of the names of the sizes that the weights of a part have."""
+
+
+def _sizes(model: ModelConfig) -> dict[str, Any]:
+    """The sizes of a network that weights have, less those of tables of positions, by the names of their settings."""
+    video = {name: getattr(model.own_video, name) for name in ("patch_size", "width", "depths", "num_heads")}
+    text = {name: getattr(model.own_text.transformer, name) for name in _LAYERS}
+    fusion = {name: getattr(model.fusion.transformer, name) for name in _LAYERS}
+    return {
+        **{f"video.{name}": value for name, value in video.items()},
+        "video.feed_forward_ratio": model.own_video.feed_forward_ratio,
+        **{f"text.transformer.{name}": value for name, value in text.items()},
+        **{f"fusion.transformer.{name}": value for name, value in fusion.items()},
+        "fusion.video_width": model.fusion.video_width,
+        "embedding_width": model.embedding_width,
+        "projection_width": model.projection_width,
+    }
+
+
+def _words(value: Any) -> str:
+    """A value as the command line takes it."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _check_is_no_import(path: Path) -> None:

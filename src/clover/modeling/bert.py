@@ -39,6 +39,8 @@ _FIXED = {
     "add_cross_attention": (False, "a decoder"),
 }
 """What config.json must say where it says something, and what it is otherwise."""
+_TAKEN_WHOLE = ("model_type", "hidden_act")
+"""What may be otherwise in an encoder that a pre-training takes from transformers."""
 _UNUSED = {
     r"pooler\..*": "its pooler, read by no objective",
     r"cls\.seq_relationship\..*": "its head for the next sentence",
@@ -112,9 +114,10 @@ def _config(plain: Mapping[str, Any], path: Path) -> TextEncoderConfig:
     check_finite(plain, path)
     for name, (expected, otherwise) in _FIXED.items():
         if plain.get(name, expected) != expected:
+            others = f", others a pre-training takes as they are: --text-encoder hf:{path.parent}"
             raise CheckpointError(
-                f"{path} says {name} {plain[name]!r}, {otherwise}; BERT with {name} {expected!r} is imported, others a "
-                f"pre-training takes as they are: --text-encoder hf:{path.parent}"
+                f"{path} says {name} {plain[name]!r}, {otherwise}; BERT with {name} {expected!r} is imported"
+                f"{others if name in _TAKEN_WHOLE else ''}"
             )
     sizes = {}
     for name, what in _SIZES.items():

@@ -82,6 +82,20 @@ def describe_video(plain: dict[str, Any], *, num_frames: int, frame_size: int, s
     raise CheckpointError(f"{source}: {kind} does not take frames ({'; '.join(reasons) or 'of no known size'})")
 
 
+def unseen_pixels(config: BorrowedVideoConfig) -> str:
+    """A line about the rim of a frame that no patch covers; empty where there is none, or a model pads frames."""
+    patch, size = config.architecture.get("patch_size"), config.frame_size
+    if isinstance(patch, list):
+        patch = patch[-1]
+    if not isinstance(patch, int) or not size % patch or config.grid[1] != size // patch:
+        return ""
+    rim, smaller = size % patch, size - size % patch
+    return (
+        f"patches of {patch} pixels do not divide frames of {size}: the {rim} at the right and the {rim} at the bottom "
+        f"are not seen; --inputs.frames.size {smaller} or {smaller + patch} fits"
+    )
+
+
 def _own_size(plain: dict[str, Any], own_type: _VideoType | None) -> int:
     """Rows and columns that a model was trained on; 0 where its config does not say, or says they differ."""
     value = plain.get(own_type.size_field if own_type else "image_size") or 0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clover.errors import CheckpointError, ConfigError
 from clover.modeling.huggingface import Borrowed, build, config_of, model_class
+from clover.modeling.weights import load_strictly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,39 @@ def describe_text(plain: dict[str, Any], *, vocabulary_size: int, pad_id: int, s
         width=int(config_of(plain).hidden_size),
         norm_epsilon=float(plain.get("layer_norm_eps") or 1e-12),
     )
+
+
+@torch.no_grad()
+def check_sees_all_words(config: BorrowedTextConfig, weights: dict[str, Tensor], *, pad_id: int, source: str) -> None:
+    """Find out whether the first token of a text, which becomes the text's embedding, sees the words after it.
+
+    Two texts that differ in their last word go through the model: one that reads from left to right, whatever its
+    config calls itself, gives the same first token to the bit.
+
+    Args:
+        config: Of the model.
+        weights: Of the model, under the library's names.
+        pad_id: Of its tokenizer.
+        source: Name of the folder, for messages.
+
+    Raises:
+        CheckpointError: it does not, or the model does not run on words alone.
+    """
+    model = build(config.architecture).eval()
+    load_strictly(model, weights, source=source)
+    kind = config.architecture["model_type"]
+    words = [number for number in range(min(config.vocabulary_size, 6)) if number != pad_id]
+    texts = torch.tensor([[*words[1:], words[1]], [*words[1:], words[0]]])
+    try:
+        first = model(input_ids=texts, attention_mask=torch.ones_like(texts)).last_hidden_state[:, 0]
+    except Exception as error:  # whatever an unknown architecture may want beside words
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{source}: {kind} does not take words alone ({lines[0][:150]})") from error
+    if torch.equal(first[0], first[1]):
+        raise CheckpointError(
+            f"{source}: {kind} reads from left to right, and its [CLS] sees no other word; "
+            "give an encoder, such as BERT"
+        )
 
 
 def _counts_from_padding(model: nn.Module) -> bool:

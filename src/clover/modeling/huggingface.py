@@ -12,7 +12,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from clover.config import check_finite
 from clover.errors import CheckpointError, ConfigError
-from clover.modeling.weight_files import PUBLISHED_WEIGHTS, shard_files
+from clover.modeling.weight_files import PUBLISHED_WEIGHTS, shard_files, why_not
 
 _PREFIX = "hf:"
 _FORGOTTEN = {
@@ -33,6 +33,8 @@ _FORGOTTEN = {
 """What a config says besides the architecture: code to be run, number formats, names of classes."""
 _UNREAD = {"vjepa2": ("predictor",)}
 """Parts of a model that no token comes from, by its type; they are left out."""
+_BUFFERS = r"(.*\.)?(position_ids|token_type_ids|relative_position_index|masked_bias|inv_freq|mask_token)"
+"""What older files hold beside the weights of a part: computed tables, and the token of a pre-training's masks."""
 _MOST = {
     r".*(layers|depths?|blocks|stages|groups?)": 1_000,
     r"(image|crop|patch|tubelet|window)_size|num_frames|frames_per_clip": 10_000,
@@ -243,14 +245,12 @@ def read_weights(folder: Path, plain: Mapping[str, Any]) -> dict[str, Tensor]:
                 dtype=torch.float32,
             )
     except Exception as error:
+        if "weights_only" in str(error):  # whose advice is to let the file run what it holds
+            files = ", ".join(name for name in PUBLISHED_WEIGHTS if (folder / name).is_file())
+            raise CheckpointError(f"{folder}: {files} {why_not(error)}") from error
         raise CheckpointError(f"{folder}: its weights cannot be read ({_line(error)}); copy them again") from error
     own, state = expected.state_dict(), model.state_dict()
-    kinds = {_numberless(name) for name in own}
-    surplus = sorted(
-        name
-        for name in found["unexpected_keys"]
-        if _numberless(name.removeprefix(f"{model.base_model_prefix}.")) in kinds
-    )
+    surplus, unknown = _not_taken(found["unexpected_keys"], own, f"{model.base_model_prefix}.")
     others = sorted(name for name, *_ in found["mismatched_keys"] if name in own)
     lacking = sorted(set(found["missing_keys"]) & set(own) | set(own) - set(state))
     wrong = {"lack": lacking, "have another shape at": others, "go on with": surplus}
@@ -261,10 +261,34 @@ def read_weights(folder: Path, plain: Mapping[str, Any]) -> dict[str, Tensor]:
             f"{folder}: its weights {what} {', '.join(names[:3])}{_more(len(names) - 3)}; they are of another "
             f"architecture than config.json says, or incomplete"
         )
+    if unknown:
+        raise CheckpointError(
+            f"{folder}: the installed transformers has no place for {', '.join(unknown[:3])}{_more(len(unknown) - 3)} "
+            f"in its {config.model_type}, and without them it is another model than was trained; give one that it "
+            "reads whole"
+        )
     hollow = next((name for name in own if not bool(state[name].isfinite().all())), None)
     if hollow is not None:
         raise CheckpointError(f"{folder}: {hollow} holds numbers that are none (NaN or infinity); copy it again")
     return {name: state[name] for name in own}
+
+
+def _not_taken(unexpected: Iterable[str], own: Iterable[str], prefix: str) -> tuple[list[str], list[str]]:
+    """Weights of a file that a model has no place for: those of more layers, and those within one of its parts.
+
+    What lies beside the model's parts (heads of tasks, a pooler, the other half of a pair) belongs to neither.
+    """
+    kinds = {_numberless(name) for name in own}
+    parts = {kind[:end] for kind in kinds for end in (match.start() for match in re.finditer(r"\.", kind))}
+    parts |= {"embeddings", "encoder"}  # as older files call them, whatever the model of today does
+    surplus, unknown = [], []
+    for name in sorted(unexpected):
+        kind = _numberless(name.removeprefix(prefix))
+        if kind in kinds:
+            surplus.append(name)
+        elif kind.partition(".")[0] in parts and not re.fullmatch(_BUFFERS, kind):
+            unknown.append(name)
+    return surplus, unknown
 
 
 def _check_files(folder: Path, plain: Mapping[str, Any]) -> None:

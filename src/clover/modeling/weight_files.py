@@ -183,7 +183,7 @@ def _read_pickle(path: Path) -> Mapping[Any, Any]:
             warnings.simplefilter("ignore")  # of formats that are refused below
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=begins_as_archive)
     except Exception as error:  # a file that somebody made can raise anything
-        raise CheckpointError(f"{path} {_why_not(error)}") from error
+        raise CheckpointError(f"{path} {why_not(error)}") from error
     if not isinstance(loaded, Mapping):
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not weights by name")
     return loaded
@@ -200,7 +200,7 @@ def _check_archive(path: Path) -> None:
         raise CheckpointError(f"{path} is a compressed archive, not weights that PyTorch wrote; unpack it first")
 
 
-def _why_not(error: Exception) -> str:
+def why_not(error: Exception) -> str:
     """What is wrong with a PyTorch file that was not loaded."""
     found = re.search(r"GLOBAL (\S+)", str(error))
     if found:
