@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from clover.cli import main
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.errors import CheckpointError
+from clover.experiment.imported import Encoders
 from clover.modeling.initialise import new_model
 from clover.modeling.model import CloverModel, HeadConfig
 from clover.modeling.official import export_official, import_official
@@ -256,20 +258,73 @@ def test_a_record_that_is_not_of_the_weights_is_refused_before_a_network_is_made
 def test_an_export_is_refused_where_it_would_lose_or_lie(tmp_path, capsys):
     made_checkpoint(tmp_path, "pre-training")
     place = tmp_path / "official.pth"
+    arguments = ["export", tmp_path / "checkpoint", "--to", "official", place]
     place.write_text("mine")
-    assert run("export", tmp_path / "checkpoint", "--to", "official", place) == 2
+    assert run(*arguments) == 2
     assert "is there already; give another place, or --overwrite" in capsys.readouterr().err
     assert place.read_text() == "mine"
-    assert (
-        run("export", tmp_path / "checkpoint", "--to", "official", place, "--overwrite", "--task", "open-answers") == 2
-    )
+    place.unlink()
+    assert run(*arguments) == 0
+    assert run(*arguments, "--overwrite", "--task", "open-answers") == 2
     assert "has no head for open-answers; it can be exported as pre-training" in capsys.readouterr().err
-    assert place.read_text() == "mine"
-    assert run("export", tmp_path / "checkpoint", "--to", "official", place, "--overwrite", "--task", "retrieval") == 0
+    assert run(*arguments, "--overwrite", "--task", "retrieval") == 0
     output = capsys.readouterr().out
     parts = "mask token, fused video projection, fused text projection, masked-word head"
     assert re.search(rf"left out, because that class has none: {parts}$", output, re.MULTILINE), output
     assert f"warning: pre-training on is lost in this class: {parts}; --task pre-training writes those" in output
+
+
+def foreign_files(folder, ours):
+    """By name, files that no export wrote: of other forms, and of the authors' form without our record."""
+    whole = torch.load(ours, weights_only=True)
+    save_file({"w": torch.zeros(2)}, folder / "model.safetensors")
+    (folder / "keep.txt").write_text("precious")
+    (folder / "empty.pth").touch()
+    torch.save({"meta": {"epoch": 3}, "state_dict": whole["state_dict"]}, folder / "foreign.pth")
+    torch.save({**whole, "optimizer": {}}, folder / "resumed.pth")
+    torch.save({"meta": ["clover_config"], "state_dict": {}}, folder / "odd.pth")
+    torch.save([torch.zeros(2)], folder / "list.pth")
+    return ["model.safetensors", "keep.txt", "empty.pth", "foreign.pth", "resumed.pth", "odd.pth", "list.pth"]
+
+
+def test_only_a_file_that_an_export_wrote_is_replaced(tmp_path, capsys):
+    made_checkpoint(tmp_path, "pre-training")
+    export = ["export", tmp_path / "checkpoint", "--to", "official"]
+    assert run(*export, tmp_path / "ours.pth") == 0
+    for name in foreign_files(tmp_path, tmp_path / "ours.pth"):
+        before = (tmp_path / name).read_bytes()
+        capsys.readouterr()
+        assert run(*export, tmp_path / name, "--overwrite") == 2
+        errors = capsys.readouterr().err
+        assert f"{name} is no earlier export for the authors' code, and replacing it would lose it" in errors
+        assert errors.count("\n") == 1
+        assert (tmp_path / name).read_bytes() == before
+    assert run(*export, tmp_path / "ours.pth", "--overwrite") == 0
+
+
+def test_the_video_encoder_alone_of_an_export_is_as_it_was_too(tmp_path, capsys):
+    pixels = PixelConfig(mean=(100.0, 110.0, 120.0))
+    clover = made_checkpoint(tmp_path, "pre-training", pixels=pixels)
+    place, out = tmp_path / "official.pth", tmp_path / "encoders"
+    assert run("export", tmp_path / "checkpoint", "--to", "official", place) == 0
+    assert run("import", "--video", place, "--out", out) == 0
+    assert "channels: red first" in capsys.readouterr().out
+    config = Encoders.load(out).config
+    assert (config.video, config.pixels) == (clover.config.model.video, pixels)
+    asked = ["--window", "4", "4", "4", "--position-bias", "published", "--channel-order", "bgr", "--overwrite"]
+    assert run("import", "--video", place, "--out", out, *asked) == 0
+    config = Encoders.load(out).config
+    assert config.pixels == replace(pixels, channel_order="bgr")
+    assert config.video == replace(clover.config.model.own_video, window=(4, 4, 4), clipped_window_bias="published")
+    whole = torch.load(place, weights_only=True)
+    torch.save({"state_dict": whole["state_dict"]}, place)
+    assert run("import", "--video", place, "--out", out, "--overwrite") == 0
+    config = Encoders.load(out).config
+    assert (config.video.clipped_window_bias, config.pixels.channel_order) == ("published", "bgr")
+    whole["meta"]["clover_config"] = whole["meta"]["clover_config"].replace('"depths": [', '"depths": [1, ')
+    torch.save(whole, place)
+    assert run("import", "--video", place, "--out", tmp_path / "no") == 2
+    assert not (tmp_path / "no").exists()
 
 
 def test_of_a_checkpoint_with_two_jobs_it_is_said_which_is_lost_and_that_is_so(tmp_path, capsys):

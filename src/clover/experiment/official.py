@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
-from clover.config import check_finite, from_plain, to_plain
 from clover.data.annotations.problems import Problems
 from clover.data.annotations.vocabulary import read_vocabulary
 from clover.data.text import Tokenizer
@@ -18,7 +15,14 @@ from clover.data.transforms import TransformConfig
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.imported import check_words
 from clover.experiment.importing import ChannelOrder, PositionBias
-from clover.files import WriteError, written_aside
+from clover.experiment.official_record import (
+    check_agree,
+    check_replaceable_file,
+    kept_config,
+    to_meta,
+    video_extents,
+)
+from clover.files import written_aside
 from clover.modeling.initialise import new_model
 from clover.modeling.model import ModelConfig
 from clover.modeling.official import (
@@ -37,8 +41,6 @@ from clover.modeling.windows import Size
 from clover.pipeline import Clover, CloverConfig, InputConfig
 from clover.publishing.history import Event
 
-_META_KEY = "clover_config"
-"""Under what a file that we exported keeps our config.json, so that it comes back as it went."""
 _JOBS: dict[str, tuple[tuple[str, ...], tuple[Task, ...]]] = {
     "retrieval is": (("video projection", "text projection"), ("retrieval",)),
     "pre-training on is": (
@@ -94,7 +96,7 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
         )
     tokenizer = Tokenizer.load(options.tokenizer)
     file = read_weights(place)
-    kept = _kept_config(file.meta, file.path)
+    kept = kept_config(file.meta, file.path)
     num_heads = options.num_heads or (kept.model.own_text.transformer.num_heads if kept else 0)
     found = import_official(file.state, source=str(file.path), num_heads=num_heads, prefix=file.prefix)
     check_words(tokenizer, found.config.text.vocabulary_size, source=place)
@@ -128,18 +130,6 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
     return clover, told
 
 
-def _kept_config(meta: Mapping[str, Any], path: Path) -> CloverConfig | None:
-    """Our own config.json, in a file that `clover export` wrote."""
-    if _META_KEY not in meta:
-        return None
-    try:
-        plain = json.loads(meta[_META_KEY])
-        check_finite(plain, path)
-        return from_plain(CloverConfig, plain, where=_META_KEY)
-    except (TypeError, ValueError, RecursionError, ConfigError) as error:
-        raise CheckpointError(f"{path}: its record of the exported checkpoint is damaged ({error})") from error
-
-
 def _as_asked(found: ModelConfig, kept: CloverConfig | None, options: CloverOptions) -> tuple[ModelConfig, InputConfig]:
     """The network and what goes into it, by the file, by what we exported, and by what is asked for."""
     model, inputs = _as_it_was(found, kept, options)
@@ -165,13 +155,7 @@ def _as_it_was(
     found: ModelConfig, kept: CloverConfig | None, options: CloverOptions
 ) -> tuple[ModelConfig, InputConfig]:
     if kept is not None:
-        recorded, there = _extents(kept.model), _extents(found)
-        wrong = next((name for name in there if recorded[name] != there[name]), None)
-        if wrong is not None:
-            raise CheckpointError(
-                f"the file's record of what was exported says {wrong} {recorded[wrong]}, its weights have "
-                f"{there[wrong]}; export it again"
-            )
+        check_agree(_extents(kept.model), _extents(found))
         _check_agrees(kept.model, options)
         heads = replace(
             kept.model.heads,
@@ -199,14 +183,9 @@ def _check_agrees(kept: ModelConfig, options: CloverOptions) -> None:
 
 def _extents(model: ModelConfig) -> dict[str, object]:
     """What the weights of a file tell of its network, whatever else is said of it."""
-    video, text, fusion = model.own_video, model.own_text, model.fusion
+    text, fusion = model.own_text, model.fusion
     found: dict[str, object] = {
-        "video patches": video.patch_size,
-        "video width": video.width,
-        "video depths": video.depths,
-        "video heads": video.num_heads,
-        "video window": video.window,
-        "video feed-forward width": int(video.width * video.feed_forward_ratio),
+        **video_extents(model.own_video),
         "word pieces": text.vocabulary_size,
         "text positions": text.max_length,
         "temporal positions": fusion.num_temporal_positions,
@@ -247,7 +226,8 @@ def save_official(clover: Clover, place: Path, task: Task | None = None) -> list
 
     Args:
         clover: The model.
-        place: The file, ``{"meta": ..., "state_dict": ...}`` as mmcv writes it; an existing one is replaced.
+        place: The file, ``{"meta": ..., "state_dict": ...}`` as mmcv writes it; an earlier export is replaced,
+            and nothing else.
         task: What the class is for; None takes the one whose head the model has, else pre-training.
 
     Returns:
@@ -255,14 +235,13 @@ def save_official(clover: Clover, place: Path, task: Task | None = None) -> list
 
     Raises:
         ConfigError: the model has not the head of the task.
-        WriteError: the place cannot be written, or is a folder.
+        WriteError: the place cannot be written, is a folder, or is another file, which would be lost.
     """
-    if place.is_dir():
-        raise WriteError(f"{place} is a folder, and a file is written; name the file, as {place / 'official.pth'}")
+    check_replaceable_file(place)
     task = task or task_of(clover.config.model)
     made = export_official(clover.network, task)
     state = {name: value.detach().cpu().contiguous() for name, value in made.state.items()}
-    meta = {"epoch": 0, "iter": 0, "task": task, _META_KEY: json.dumps(to_plain(clover.config))}
+    meta = {"epoch": 0, "iter": 0, "task": task, **to_meta(clover.config)}
     with written_aside(place) as aside, aside.open("wb") as file:
         torch.save({"meta": meta, "state_dict": state}, file)
     told = [f"{len(state)} weights and constants for the authors' class of {task}"]

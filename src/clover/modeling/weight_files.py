@@ -173,6 +173,16 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); download or copy it again") from error
 
 
+def read_whole(path: Path) -> Mapping[Any, Any]:
+    """What a PyTorch file holds at its outermost, read with ``weights_only`` and not checked further.
+
+    Raises:
+        CheckpointError: it is missing, empty or no PyTorch file, or it would run code.
+    """
+    _check_beginning(path)
+    return _read_pickle(path)
+
+
 def _read_pickle(path: Path) -> Mapping[Any, Any]:
     with path.open("rb") as file:
         begins_as_archive = file.read(4) == b"PK\x03\x04"
