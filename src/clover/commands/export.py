@@ -40,7 +40,8 @@ class ExportOptions:
     license: str = ""
     """With --to hub: licence of the weights, as the Hub abbreviates it (apache-2.0); empty: unknown."""
     task: Literal["auto", "pre-training", "retrieval", "multiple-choice", "open-answers", "fill-in-the-blank"] = "auto"
-    """With --to official: the class that it is for; auto takes that of the checkpoint's head, else pre-training."""
+    """With --to official: the class that it is for; auto takes that of the checkpoint's head, else
+    of the file it was imported from and not trained since, else pre-training."""
     overwrite: bool = False
     """Replace what an earlier export for the same program wrote there; anything else is refused."""
 

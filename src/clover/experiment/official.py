@@ -31,6 +31,7 @@ from clover.modeling.official import (
     export_official,
     import_official,
     input_size,
+    otherwise_biased,
     parts_of,
     task_of,
 )
@@ -41,6 +42,8 @@ from clover.modeling.windows import Size
 from clover.pipeline import Clover, CloverConfig, InputConfig
 from clover.publishing.history import Event
 
+_TITLE = "official Clover, "
+"""Before the task, of the event of an import."""
 _JOBS: dict[str, tuple[tuple[str, ...], tuple[Task, ...]]] = {
     "retrieval is": (("video projection", "text projection"), ("retrieval",)),
     "pre-training on is": (
@@ -122,7 +125,7 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
     clover = Clover(network, tokenizer, config)
     event = Event(
         kind="import",
-        title=f"official Clover, {found.task}",
+        title=_TITLE + found.task,
         name=file.path.name,
         digest=weights_checksum(file.path),
     )
@@ -221,6 +224,17 @@ def _told_of_fresh(fresh: list[str], found: OfficialImport) -> list[str]:
     return [f"  fresh, because a checkpoint of {found.task} has none: {', '.join(parts_of(fresh))}"]
 
 
+def _own_task(clover: Clover) -> Task:
+    """The class whose head a model has; of one without, that of the file it was imported from, if nothing came since.
+
+    What a checkpoint of retrieval lacks of pre-training is fresh after an import: nothing that is worth exporting.
+    """
+    task = task_of(clover.config.model)
+    last = clover.history[-1] if clover.history else None
+    is_untrained = last is not None and last.kind == "import" and last.title == f"{_TITLE}retrieval"
+    return "retrieval" if task == "pre-training" and is_untrained else task
+
+
 def save_official(clover: Clover, place: Path, task: Task | None = None) -> list[str]:
     """Write a model as a file that a class of the authors' loads strictly.
 
@@ -228,17 +242,18 @@ def save_official(clover: Clover, place: Path, task: Task | None = None) -> list
         clover: The model.
         place: The file, ``{"meta": ..., "state_dict": ...}`` as mmcv writes it; an earlier export is replaced,
             and nothing else.
-        task: What the class is for; None takes the one whose head the model has, else pre-training.
+        task: What the class is for; None takes the one whose head the model has, else the one that it was imported
+            from and not trained since, else pre-training.
 
     Returns:
         Lines that say what was filled in, what was left out, and which settings of the authors' the weights need.
 
     Raises:
-        ConfigError: the model has not the head of the task.
+        ConfigError: the model has not the head of the task, or parts that the authors' code has no place for.
         WriteError: the place cannot be written, is a folder, or is another file, which would be lost.
     """
     check_replaceable_file(place)
-    task = task or task_of(clover.config.model)
+    task = task or _own_task(clover)
     made = export_official(clover.network, task)
     state = {name: value.detach().cpu().contiguous() for name, value in made.state.items()}
     meta = {"epoch": 0, "iter": 0, "task": task, **to_meta(clover.config)}
@@ -252,7 +267,8 @@ def save_official(clover: Clover, place: Path, task: Task | None = None) -> list
     if made.left_out:
         told.append(f"  left out, because that class has none: {', '.join(made.left_out)}")
         told += _warnings_of_loss(made.left_out, task_of(clover.config.model))
-    return told + [f"  set {line}" for line in _official_settings(clover.config.model)]
+    told += [f"  set {line}" for line in _official_settings(clover.config.model)]
+    return told + _warnings_of_clipping(clover.config)
 
 
 def _warnings_of_loss(left_out: tuple[str, ...], answering: Task) -> list[str]:
@@ -278,8 +294,23 @@ def _official_settings(model: ModelConfig) -> list[str]:
     lines = [f"to_bgr={is_blue_first} in img_norm_cfg" + ("" if is_blue_first else ", and its mean and std in RGB")]
     if model.fusion.has_own_cls == (not model.heads.answers_at_mask):
         lines.append(f"use_text_cls={not model.fusion.has_own_cls} in mm_backbone")
-    if model.own_video.clipped_window_bias == "exact":
-        lines.append(
-            "frames of 224 pixels: where height or width clip a window, the authors' code cuts its bias wrongly"
-        )
     return lines
+
+
+def _warnings_of_clipping(config: CloverConfig) -> list[str]:
+    """Whether the authors' code gives other figures, because frames of the checkpoint's own size clip its windows.
+
+    No other size is advised: the fusion's positions are for this one.
+    """
+    video, inputs = config.model.own_video, config.inputs
+    if video.clipped_window_bias != "exact":
+        return []
+    clipped = otherwise_biased(video, inputs.num_frames, inputs.frames.size)
+    if not clipped:
+        return []
+    window, used = ("x".join(map(str, size)) for size in (video.window, clipped[-1]))
+    return [
+        f"  warning: frames of {inputs.frames.size} pixels clip the window of {window} to {used}, where the authors' "
+        "code cuts its bias otherwise and gives other figures (it agrees with weights that were trained with "
+        "--model.video.clipped-window-bias published)"
+    ]
