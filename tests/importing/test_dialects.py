@@ -241,6 +241,17 @@ def test_what_does_not_fit_is_refused_by_name(case):
         import_video(damage(made_state()), source="file.pth")
 
 
+@pytest.mark.parametrize(
+    ("rename", "name"),
+    [(to_microsoft, "absolute_pos_embed"), (lambda state: state, "swin.embeddings.position_embeddings")],
+)
+def test_absolute_positions_are_refused_as_such(rename, name, hub):
+    state = rename(hub[1]) | {name: torch.zeros(1, 64, 8)}
+    message = rf"^file\.pth has absolute positions \({re.escape(name)}\), which Clover's video encoder has no place for"
+    with pytest.raises(CheckpointError, match=message):
+        import_video(state, source="file.pth")
+
+
 @given(st.sampled_from(DIALECTS), st.data())
 def test_every_name_of_every_dialect_leads_there_and_back(dialect, data):
     numbers = st.integers(0, 30)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clover.errors import CheckpointError
-from clover.files import checksum
+from clover.files import checksum, refused_address
 
 _CONTAINERS = ("state_dict", "model", "module")
 """Where training programs put the weights among other things: mmcv's, Microsoft Swin's, DeepSpeed's name for it."""
@@ -65,6 +65,8 @@ def find_weights(place: str | Path) -> Path:
     """
     path = Path(place)
     if not path.exists():
+        if refused := refused_address(place):
+            raise CheckpointError(refused)
         raise CheckpointError(f"{path} does not exist; give a file of weights or a folder (nothing is downloaded)")
     if path.is_file():
         return path
