@@ -53,7 +53,7 @@ def _one_line(box: str) -> str:
     for line in lines[1:]:
         if line.startswith(("For full helptext", "Argument helptext")):
             break
-        if line:
+        if line.strip("-"):  # a row of them is the frame where the terminal knows ASCII alone
             content.append(line)
     return _MARKUP.sub("", " ".join(content)) or box.strip() or "wrong options"
 
