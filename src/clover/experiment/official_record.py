@@ -117,6 +117,6 @@ def check_replaceable_file(place: Path) -> None:
     except CheckpointError as error:
         raise WriteError(refused) from error
     meta = whole.get("meta")
-    is_ours = whole.keys() == {"meta", "state_dict"} and isinstance(meta, Mapping)
-    if not (is_ours and isinstance(meta.get(_META_KEY), str)):
+    has_record = isinstance(meta, Mapping) and isinstance(meta.get(_META_KEY), str)
+    if whole.keys() != {"meta", "state_dict"} or not has_record:
         raise WriteError(refused)
