@@ -211,7 +211,7 @@ def test_another_window_resizes_the_biases_and_says_so():
 
 
 BROKEN = {
-    "a weight too many": (lambda s: s | {"absolute_pos_embed": torch.zeros(3)}, r"unknown weight 'absolute_pos_embed'"),
+    "a weight too many": (lambda s: s | {"odd_embed": torch.zeros(3)}, r"unknown weight 'odd_embed'"),
     "a weight too few": (
         lambda s: {name: value for name, value in s.items() if name != "features.2.0.norm2.bias"},
         r"model: missing features\.2\.0\.norm2\.bias$",
