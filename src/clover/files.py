@@ -63,6 +63,15 @@ def written_aside(path: Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
+def refused_address(place: str | os.PathLike[str]) -> str:
+    """Why a path that is an address of the web cannot be read; of any other path nothing."""
+    scheme, colon, rest = str(place).partition(":/")
+    if not colon or scheme not in ("http", "https", "ftp", "s3", "hf", "gs"):
+        return ""
+    shown = f"{scheme}://{rest.lstrip('/')}"  # a path has one of the two strokes
+    return f"{shown} is an address, and addresses are not fetched; download it and give the file or folder"
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with written_aside(path) as aside:

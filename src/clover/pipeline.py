@@ -25,7 +25,7 @@ from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig, test_clip
 from clover.data.video import OpenVideo, read_frames
 from clover.errors import CheckpointError, ConfigError
-from clover.files import other_things, write_folder
+from clover.files import other_things, refused_address, write_folder
 from clover.modeling.headers import check_header
 from clover.modeling.initialise import initialise
 from clover.modeling.model import CloverModel, HeadConfig, ModelConfig, unit
@@ -130,6 +130,8 @@ class Clover:
             folder, revision = download(str(folder), (*CHECKPOINT_FILES, _CARD), revision=revision), None
         folder = Path(folder)
         missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
+        if missing and (refused := refused_address(folder)):
+            raise CheckpointError(refused)
         if missing:
             hint = "it does not exist" if not folder.exists() else f"it lacks {', '.join(missing)}"
             if (folder / "encoders.json").is_file():
@@ -200,6 +202,12 @@ class Clover:
             license_name=license_name,
         )
 
+    @property
+    def kept_card(self) -> bytes | None:
+        """README.md of the folder that the model was loaded from; None where there is none."""
+        card = self.source / _CARD if self.source is not None else None
+        return card.read_bytes() if card is not None and card.is_file() else None
+
     def is_of_this(self, result: Mapping[str, Any]) -> bool:
         """Whether a result file's content is of these very weights, words and preprocessing."""
         return result.get("fingerprint") == self.fingerprint
@@ -236,9 +244,8 @@ class Clover:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "checkpoint"
             self.save_pretrained(folder)
-            card = self.source / _CARD if self.source is not None else None
-            text = card.read_text("utf-8") if card and card.is_file() else self.card(name=name.rpartition("/")[2])
-            (folder / _CARD).write_text(text, encoding="utf-8")
+            card = self.kept_card or self.card(name=name.rpartition("/")[2]).encode()
+            (folder / _CARD).write_bytes(card)
             return upload(folder, name, private=private, commit_message=commit_message, revision=revision, token=token)
 
     @cached_property

@@ -121,6 +121,7 @@ def with_config(folder, place, **changes):
         ({"hidden_act": "gelu_new"}, "says hidden_act 'gelu_new', another activation"),
         ({"position_embedding_type": "relative_key"}, "other positions"),
         ({"num_attention_heads": None}, "gives no number of heads: num_attention_heads is None"),
+        ({"num_attention_heads": 5}, r"config\.json says num_attention_heads 5, of which hidden_size 24 is not a mult"),
         ({"num_hidden_layers": 4}, "says num_hidden_layers 4, the weights beside it have 3 layers"),
         ({"num_hidden_layers": 2}, "says num_hidden_layers 2, the weights beside it have 3 layers"),
         ({"num_hidden_layers": 10_000_000}, "says num_hidden_layers 10000000"),  # at once, not when they are made

@@ -211,7 +211,7 @@ def test_another_window_resizes_the_biases_and_says_so():
 
 
 BROKEN = {
-    "a weight too many": (lambda s: s | {"absolute_pos_embed": torch.zeros(3)}, r"unknown weight 'absolute_pos_embed'"),
+    "a weight too many": (lambda s: s | {"odd_embed": torch.zeros(3)}, r"unknown weight 'odd_embed'"),
     "a weight too few": (
         lambda s: {name: value for name, value in s.items() if name != "features.2.0.norm2.bias"},
         r"model: missing features\.2\.0\.norm2\.bias$",
@@ -239,6 +239,17 @@ def test_what_does_not_fit_is_refused_by_name(case):
     damage, message = BROKEN[case]
     with pytest.raises(CheckpointError, match=message):
         import_video(damage(made_state()), source="file.pth")
+
+
+@pytest.mark.parametrize(
+    ("rename", "name"),
+    [(to_microsoft, "absolute_pos_embed"), (lambda state: state, "swin.embeddings.position_embeddings")],
+)
+def test_absolute_positions_are_refused_as_such(rename, name, hub):
+    state = rename(hub[1]) | {name: torch.zeros(1, 64, 8)}
+    message = rf"^file\.pth has absolute positions \({re.escape(name)}\), which Clover's video encoder has no place for"
+    with pytest.raises(CheckpointError, match=message):
+        import_video(state, source="file.pth")
 
 
 @given(st.sampled_from(DIALECTS), st.data())

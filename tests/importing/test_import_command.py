@@ -302,6 +302,16 @@ def test_the_video_encoder_of_an_official_clover(tmp_path, capsys):
         ([], "nothing to import; name a file with --video, --text or --clover"),
         (["--video", "x.pth"], "no folder to write; name one with --out"),
         (["--video", "x.pth", "--out", "o"], "x.pth does not exist"),
+        (
+            ["--video", "https://example.org/a.pth", "--out", "o"],
+            "https://example.org/a.pth is an address, and addresses are not fetched; download it and give the file",
+        ),
+        (["--text", "http://example.org/bert", "--out", "o"], "http://example.org/bert is an address, and addresses"),
+        (
+            ["--clover", "x.pth", "--tokenizer", "https://example.org/v.txt", "--out", "o"],
+            "https://example.org/v.txt is an address",
+        ),
+        (["--video", "x.pth", "--window", "8", "7", "--out", "o"], "argument count 3 of `INT INT INT`; see clover"),
         (["--video", "x.pth", "--clover", "y.pth", "--out", "o"], "--clover is a whole model"),
         (["--video", "x.pth", "--frame-size", "3", "--out", "o"], "--frame-size goes with --clover"),
         (["--video", "x.pth", "--window", "0", "7", "7", "--out", "o"], "has no tokens"),

@@ -9,18 +9,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_encoders import vision_model
+from safetensors.torch import save_file
 
 from clover.cli import main
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
-from clover.errors import CheckpointError
+from clover.errors import CheckpointError, ConfigError
+from clover.experiment.imported import Encoders
+from clover.modeling.borrowed_shape import describe_video
+from clover.modeling.huggingface import architecture
 from clover.modeling.initialise import new_model
 from clover.modeling.model import CloverModel, HeadConfig
-from clover.modeling.official import export_official, import_official
+from clover.modeling.official import export_official, import_official, otherwise_biased
 from clover.modeling.pixels import PixelConfig, normalise
 from clover.modeling.sizes import base, tiny
+from clover.modeling.video_swin import VideoEncoder
 from clover.modeling.weights import check_fit, official_names
 from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.publishing.history import Event
 
 KEY_MAPS = json.loads((Path(__file__).parents[1] / "golden" / "key_maps.json").read_text())
 CLASSES = {
@@ -256,20 +263,142 @@ def test_a_record_that_is_not_of_the_weights_is_refused_before_a_network_is_made
 def test_an_export_is_refused_where_it_would_lose_or_lie(tmp_path, capsys):
     made_checkpoint(tmp_path, "pre-training")
     place = tmp_path / "official.pth"
+    arguments = ["export", tmp_path / "checkpoint", "--to", "official", place]
     place.write_text("mine")
-    assert run("export", tmp_path / "checkpoint", "--to", "official", place) == 2
+    assert run(*arguments) == 2
     assert "is there already; give another place, or --overwrite" in capsys.readouterr().err
     assert place.read_text() == "mine"
-    assert (
-        run("export", tmp_path / "checkpoint", "--to", "official", place, "--overwrite", "--task", "open-answers") == 2
-    )
+    place.unlink()
+    assert run(*arguments) == 0
+    assert run(*arguments, "--overwrite", "--task", "open-answers") == 2
     assert "has no head for open-answers; it can be exported as pre-training" in capsys.readouterr().err
-    assert place.read_text() == "mine"
-    assert run("export", tmp_path / "checkpoint", "--to", "official", place, "--overwrite", "--task", "retrieval") == 0
+    assert run(*arguments, "--overwrite", "--task", "retrieval") == 0
     output = capsys.readouterr().out
     parts = "mask token, fused video projection, fused text projection, masked-word head"
     assert re.search(rf"left out, because that class has none: {parts}$", output, re.MULTILINE), output
     assert f"warning: pre-training on is lost in this class: {parts}; --task pre-training writes those" in output
+
+
+def test_what_came_in_as_retrieval_goes_out_as_retrieval_until_it_is_trained(tmp_path, capsys):
+    made_checkpoint(tmp_path, "pre-training")
+    export, words = ["export", tmp_path / "checkpoint", "--to", "official"], ["--tokenizer", tmp_path / "words"]
+    assert run(*export, tmp_path / "official.pth", "--task", "retrieval") == 0
+    assert run("import", "--clover", tmp_path / "official.pth", *words, "--out", tmp_path / "back") == 0
+    capsys.readouterr()
+    assert run("export", tmp_path / "back", "--to", "official", tmp_path / "again.pth") == 0
+    assert "for the authors' class of retrieval" in capsys.readouterr().out
+    first, again = (torch.load(tmp_path / name, weights_only=True) for name in ("official.pth", "again.pth"))
+    assert first["meta"] == again["meta"]
+    assert first["state_dict"].keys() == again["state_dict"].keys()
+    assert all(torch.equal(value, again["state_dict"][name]) for name, value in first["state_dict"].items())
+    trained = Clover.from_pretrained(tmp_path / "back")
+    trained.history = (*trained.history, Event(kind="run", title="pre-training", num_steps=1))
+    trained.save_pretrained(tmp_path / "trained")
+    assert run("export", tmp_path / "trained", "--to", "official", tmp_path / "trained.pth") == 0
+    assert "for the authors' class of pre-training" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["cross_attention", "gated"])
+def test_a_fusion_that_the_authors_have_not_is_named(kind, tmp_path, capsys):
+    fusion = replace(tiny(vocabulary_size=9).fusion, kind=kind)
+    made_checkpoint(tmp_path, "pre-training", fusion=fusion)
+    assert run("export", tmp_path / "checkpoint", "--to", "official", tmp_path / "official.pth") == 2
+    told = f"a fusion of kind {kind} has no place in the authors' code; use --to hub"
+    assert capsys.readouterr().err == f"clover: {told}\n"
+    assert not (tmp_path / "official.pth").exists()
+
+
+def test_encoders_of_transformers_are_named():
+    plain = architecture(vision_model("vit").config)
+    video = describe_video(plain, num_frames=8, frame_size=32, source="vit")
+    config = tiny(vocabulary_size=9)
+    fusion = replace(config.fusion, video_width=video.output_width)
+    with torch.device("meta"):
+        network = CloverModel(replace(config, video=video, fusion=fusion))
+    message = r"^an encoder of transformers \(video: vit\) has no place in the authors' code; use --to hub$"
+    with pytest.raises(ConfigError, match=message):
+        export_official(network, "pre-training")
+
+
+@pytest.mark.parametrize(("window", "clipped"), [((4, 4, 4), "4x2x2"), ((8, 2, 2), None), ((4, 2, 2), None)])
+def test_a_clipped_window_is_said_only_where_there_is_one(window, clipped, tmp_path, capsys):
+    video = replace(tiny(vocabulary_size=9).own_video, window=window)
+    made_checkpoint(tmp_path, "pre-training", video=video)
+    assert run("export", tmp_path / "checkpoint", "--to", "official", tmp_path / "official.pth") == 0
+    output = capsys.readouterr().out
+    assert "224" not in output
+    assert ("clip the window" in output) == (clipped is not None)
+    if clipped is not None:
+        assert f"warning: frames of 32 pixels clip the window of 4x4x4 to {clipped}, where" in output
+
+
+@pytest.mark.parametrize("side", [8, 16, 24, 32, 64])
+@pytest.mark.parametrize("window", [(2, 2, 2), (4, 4, 4), (8, 2, 3)])
+def test_windows_are_biased_otherwise_where_the_tokens_differ(side, window):
+    published = replace(tiny(vocabulary_size=9).own_video, window=window, clipped_window_bias="published")
+    exact = replace(published, clipped_window_bias="exact")
+    torch.manual_seed(0)
+    encoders = [VideoEncoder(config).eval() for config in (published, exact)]
+    for value in encoders[0].parameters():
+        torch.nn.init.normal_(value)
+    encoders[1].load_state_dict(encoders[0].state_dict())
+    clip = torch.randn(1, 4, side, side, 3)
+    with torch.inference_mode():
+        theirs, ours = (encoder(clip, None) for encoder in encoders)
+    assert torch.equal(theirs, ours) == (not otherwise_biased(exact, 4, side))
+
+
+def foreign_files(folder, ours):
+    """By name, files that no export wrote: of other forms, and of the authors' form without our record."""
+    whole = torch.load(ours, weights_only=True)
+    save_file({"w": torch.zeros(2)}, folder / "model.safetensors")
+    (folder / "keep.txt").write_text("precious")
+    (folder / "empty.pth").touch()
+    torch.save({"meta": {"epoch": 3}, "state_dict": whole["state_dict"]}, folder / "foreign.pth")
+    torch.save({**whole, "optimizer": {}}, folder / "resumed.pth")
+    torch.save({"meta": ["clover_config"], "state_dict": {}}, folder / "odd.pth")
+    torch.save([torch.zeros(2)], folder / "list.pth")
+    return ["model.safetensors", "keep.txt", "empty.pth", "foreign.pth", "resumed.pth", "odd.pth", "list.pth"]
+
+
+def test_only_a_file_that_an_export_wrote_is_replaced(tmp_path, capsys):
+    made_checkpoint(tmp_path, "pre-training")
+    export = ["export", tmp_path / "checkpoint", "--to", "official"]
+    assert run(*export, tmp_path / "ours.pth") == 0
+    for name in foreign_files(tmp_path, tmp_path / "ours.pth"):
+        before = (tmp_path / name).read_bytes()
+        capsys.readouterr()
+        assert run(*export, tmp_path / name, "--overwrite") == 2
+        errors = capsys.readouterr().err
+        assert f"{name} is no earlier export for the authors' code, and replacing it would lose it" in errors
+        assert errors.count("\n") == 1
+        assert (tmp_path / name).read_bytes() == before
+    assert run(*export, tmp_path / "ours.pth", "--overwrite") == 0
+
+
+def test_the_video_encoder_alone_of_an_export_is_as_it_was_too(tmp_path, capsys):
+    pixels = PixelConfig(mean=(100.0, 110.0, 120.0))
+    clover = made_checkpoint(tmp_path, "pre-training", pixels=pixels)
+    place, out = tmp_path / "official.pth", tmp_path / "encoders"
+    assert run("export", tmp_path / "checkpoint", "--to", "official", place) == 0
+    assert run("import", "--video", place, "--out", out) == 0
+    assert "channels: red first" in capsys.readouterr().out
+    config = Encoders.load(out).config
+    assert (config.video, config.pixels) == (clover.config.model.video, pixels)
+    asked = ["--window", "4", "4", "4", "--position-bias", "published", "--channel-order", "bgr", "--overwrite"]
+    assert run("import", "--video", place, "--out", out, *asked) == 0
+    config = Encoders.load(out).config
+    assert config.pixels == replace(pixels, channel_order="bgr")
+    assert config.video == replace(clover.config.model.own_video, window=(4, 4, 4), clipped_window_bias="published")
+    whole = torch.load(place, weights_only=True)
+    torch.save({"state_dict": whole["state_dict"]}, place)
+    assert run("import", "--video", place, "--out", out, "--overwrite") == 0
+    config = Encoders.load(out).config
+    assert (config.video.clipped_window_bias, config.pixels.channel_order) == ("published", "bgr")
+    whole["meta"]["clover_config"] = whole["meta"]["clover_config"].replace('"depths": [', '"depths": [1, ')
+    torch.save(whole, place)
+    assert run("import", "--video", place, "--out", tmp_path / "no") == 2
+    assert not (tmp_path / "no").exists()
 
 
 def test_of_a_checkpoint_with_two_jobs_it_is_said_which_is_lost_and_that_is_so(tmp_path, capsys):

@@ -94,6 +94,8 @@ def test_a_folder_here_comes_first(hub, tmp_path):
     assert Clover.from_pretrained("run/checkpoint").fingerprint
     with pytest.raises(CheckpointError, match=r"run/chekpoint is not a checkpoint folder \(it does not exist\)"):
         Clover.from_pretrained("run/chekpoint")
+    with pytest.raises(CheckpointError, match=r"^https://hub/me/small is an address, and addresses are not fetched"):
+        Clover.from_pretrained("https://hub/me/small")
     assert hub.asked == [], "a mistyped folder is no model of the Hub"
 
 

@@ -164,3 +164,33 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path, capsys):
     assert main(["export", str(checkpoint), "--to", "hub", str(out), "--overwrite"]) == 0
     assert main(["export", str(checkpoint), "--to", "hub", str(out / "x"), "--int8"]) == 2
     assert "--int8 is for --to onnx, not for hub" in capsys.readouterr().err
+
+
+def test_the_card_of_a_folder_that_was_exported_goes_along(tmp_path, capsys):
+    first = exported(made(tmp_path, result={}), "--license", "apache-2.0")
+    card = (first / "README.md").read_bytes()
+    again = tmp_path / "elsewhere" / "again"
+    assert main(["export", str(first), "--to", "hub", str(again)]) == 0
+    assert f"the card is that of {first}, as it is (README.md)" in capsys.readouterr().out
+    assert (again / "README.md").read_bytes() == card
+    assert main(["export", str(again), "--to", "hub", str(again), "--overwrite"]) == 0
+    assert {path.name for path in again.iterdir()} == {path.name for path in first.iterdir()}
+    assert (again / "README.md").read_bytes() == card
+    assert Clover.from_pretrained(again).fingerprint == Clover.from_pretrained(first).fingerprint
+    capsys.readouterr()
+    assert main(["export", str(again), "--to", "hub", str(again), "--overwrite", "--license", "mit"]) == 0
+    assert f"no record of the run (its data and recipe are unknown) and 0 measured figures; that of {again} is not" in (
+        capsys.readouterr().out
+    )
+    assert ModelCard.load(again / "README.md").data.license == "mit"
+
+
+@pytest.mark.parametrize("name", ["Apache 2.0", "Apache-2.0", "cc by", "mit\n", "-mit", "licence_of_mine"])
+def test_a_licence_that_is_not_of_the_hubs_form_is_refused(name, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["export", str(made(tmp_path)), "--to", "hub", str(out), f"--license={name}"]) == 2
+    errors = capsys.readouterr().err
+    assert f"licence {name!r} has other signs than" in errors
+    assert "as the Hub abbreviates it, e.g. apache-2.0, cc-by-4.0" in errors
+    assert errors.count("\n") == 1
+    assert not out.exists()

@@ -38,9 +38,11 @@ class ExportOptions:
     """Corpus whose test videos the graphs are checked on, and 8 bits measured; with --to hub, what is measured for the
     card."""
     license: str = ""
-    """With --to hub: licence of the weights, as the Hub abbreviates it (apache-2.0); empty: unknown."""
+    """With --to hub: licence of the weights, as the Hub abbreviates it (apache-2.0); empty: unknown, or as the card
+    (README.md) of the checkpoint says, which is kept where neither this nor --corpus is given."""
     task: Literal["auto", "pre-training", "retrieval", "multiple-choice", "open-answers", "fill-in-the-blank"] = "auto"
-    """With --to official: the class that it is for; auto takes that of the checkpoint's head, else pre-training."""
+    """With --to official: the class that it is for; auto takes that of the checkpoint's head, else
+    of the file it was imported from and not trained since, else pre-training."""
     overwrite: bool = False
     """Replace what an earlier export for the same program wrote there; anything else is refused."""
 

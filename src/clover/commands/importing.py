@@ -49,9 +49,11 @@ class ImportOptions:
     """Most words, other than the file's: fewer are cut off, more are drawn out of the ones there are."""
     position_bias: PositionBias = "auto"
     """Bias of windows that a small frame clips: published cuts the table as Video Swin's, torchvision's and Clover's
-    code do, exact goes by the true distances; auto takes the publisher's. They agree on frames of 224 pixels."""
+    code do, exact goes by the true distances; auto takes the publisher's, or what our own
+    export recorded. They agree on frames of 224 pixels."""
     channel_order: ChannelOrder = "auto"
-    """Channels that the encoder was trained on: auto takes bgr for official Clover, rgb for all others."""
+    """Channels that the encoder was trained on: auto takes what our own export recorded, else bgr for
+    official Clover and rgb for all others."""
     overwrite: bool = False
     """Replace what an earlier import of the same kind wrote; anything else is refused."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -13,6 +14,8 @@ import tyro
 from clover.errors import ConfigError
 
 OptionsT = TypeVar("OptionsT")
+_MARKUP = re.compile(r"\[/?bold\]")
+"""What the library leaves in some of its messages in place of bold letters."""
 
 
 def parse(
@@ -46,13 +49,13 @@ def parse(
 def _one_line(box: str) -> str:
     """The words of a framed message, without frame, headings of help and repeated hints."""
     lines = [line.strip("│╭╮╰╯─ \t") for line in box.splitlines()]
-    content = []
+    content: list[str] = []
     for line in lines[1:]:
         if line.startswith(("For full helptext", "Argument helptext")):
             break
-        if line:
+        if line.strip("-"):  # a row of them is the frame where the terminal knows ASCII alone
             content.append(line)
-    return " ".join(content) or box.strip() or "wrong options"
+    return _MARKUP.sub("", " ".join(content)) or box.strip() or "wrong options"
 
 
 def choose(

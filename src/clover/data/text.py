@@ -21,7 +21,7 @@ from jaxtyping import Bool, Int64
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from clover.errors import TextError
-from clover.files import write_text
+from clover.files import refused_address, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -160,6 +160,8 @@ class Tokenizer:
         try:
             content = path.read_text(encoding="utf-8")
         except OSError as error:
+            if refused := refused_address(path):
+                raise TextError(refused) from error
             raise TextError(
                 f"cannot read tokenizer {path}: {error.strerror or error}; give a tokenizer.json, a vocab.txt or a "
                 "folder that holds one (nothing is downloaded)"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clover.data.text import Tokenizer
 from clover.experiment.imported import Encoders, EncodersConfig, Source, check_words
+from clover.experiment.official_record import video_as_recorded
 from clover.modeling.bert import TextImport, import_bert
 from clover.modeling.official import is_official, video_part
 from clover.modeling.pixels import PixelConfig
@@ -33,9 +34,10 @@ class VideoOptions:
     patch_frames: int | None = None
     """Frames of a patch, of an image encoder that is inflated; None: 2."""
     position_bias: PositionBias = "auto"
-    """Bias of clipped windows; auto: as the publisher's code does."""
+    """Bias of clipped windows; auto: as our record in the file says, else as the publisher's code does."""
     channel_order: ChannelOrder = "auto"
-    """Order of the channels that it was trained on; auto: blue first for official Clover, else red first."""
+    """Order of the channels that it was trained on; auto: as our record in the file says if we exported it, else
+    blue first for official Clover and red first for all others."""
 
 
 def import_encoders(
@@ -61,7 +63,8 @@ def import_encoders(
     if video:
         file = read_weights(video)
         found = _video(file, options)
-        config = replace(config, video=_bias_rule(found, options), pixels=_pixels(file, options))
+        encoder, pixels = _as_published(file, found, options)
+        config = replace(config, video=_bias_rule(encoder, options), pixels=_channels(pixels, options))
         config = replace(config, sources=(_source("video encoder", found.dialect, file.path),))
         state |= found.state
         told += _told_of_video(found, config)
@@ -92,18 +95,24 @@ def _video(file: WeightFile, options: VideoOptions) -> VideoImport:
     return replace(found, dialect=dialect or found.dialect)
 
 
-def _bias_rule(found: VideoImport, options: VideoOptions) -> VideoEncoderConfig:
-    if options.position_bias == "auto":
-        return found.config
-    return replace(found.config, clipped_window_bias=options.position_bias)
-
-
-def _pixels(file: WeightFile, options: VideoOptions) -> PixelConfig:
-    """By the file beside the weights that says so (of the Hub), else ImageNet's; blue first for official Clover."""
+def _as_published(
+    file: WeightFile, found: VideoImport, options: VideoOptions
+) -> tuple[VideoEncoderConfig, PixelConfig]:
+    """The encoder and its pixels, by our record in the file, else by the file beside the weights, else ImageNet's."""
+    if is_official(file.state):
+        recorded = video_as_recorded(file.meta, file.path, found.config, is_resized=options.window is not None)
+        if recorded is not None:
+            return recorded
     order: Literal["rgb", "bgr"] = "bgr" if is_official(file.state) else "rgb"
-    if options.channel_order != "auto":
-        order = options.channel_order
-    return replace(read_pixels(file.path.parent) or PixelConfig(), channel_order=order)
+    return found.config, replace(read_pixels(file.path.parent) or PixelConfig(), channel_order=order)
+
+
+def _bias_rule(video: VideoEncoderConfig, options: VideoOptions) -> VideoEncoderConfig:
+    return video if options.position_bias == "auto" else replace(video, clipped_window_bias=options.position_bias)
+
+
+def _channels(pixels: PixelConfig, options: VideoOptions) -> PixelConfig:
+    return pixels if options.channel_order == "auto" else replace(pixels, channel_order=options.channel_order)
 
 
 def _with_positions(words: TextImport, num_positions: int) -> TextImport:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
-from clover.config import check_finite, from_plain, to_plain
 from clover.data.annotations.problems import Problems
 from clover.data.annotations.vocabulary import read_vocabulary
 from clover.data.text import Tokenizer
@@ -18,7 +15,14 @@ from clover.data.transforms import TransformConfig
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.imported import check_words
 from clover.experiment.importing import ChannelOrder, PositionBias
-from clover.files import WriteError, written_aside
+from clover.experiment.official_record import (
+    check_agree,
+    check_replaceable_file,
+    kept_config,
+    to_meta,
+    video_extents,
+)
+from clover.files import written_aside
 from clover.modeling.initialise import new_model
 from clover.modeling.model import ModelConfig
 from clover.modeling.official import (
@@ -27,6 +31,7 @@ from clover.modeling.official import (
     export_official,
     import_official,
     input_size,
+    otherwise_biased,
     parts_of,
     task_of,
 )
@@ -37,8 +42,8 @@ from clover.modeling.windows import Size
 from clover.pipeline import Clover, CloverConfig, InputConfig
 from clover.publishing.history import Event
 
-_META_KEY = "clover_config"
-"""Under what a file that we exported keeps our config.json, so that it comes back as it went."""
+_TITLE = "official Clover, "
+"""Before the task, of the event of an import."""
 _JOBS: dict[str, tuple[tuple[str, ...], tuple[Task, ...]]] = {
     "retrieval is": (("video projection", "text projection"), ("retrieval",)),
     "pre-training on is": (
@@ -94,7 +99,7 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
         )
     tokenizer = Tokenizer.load(options.tokenizer)
     file = read_weights(place)
-    kept = _kept_config(file.meta, file.path)
+    kept = kept_config(file.meta, file.path)
     num_heads = options.num_heads or (kept.model.own_text.transformer.num_heads if kept else 0)
     found = import_official(file.state, source=str(file.path), num_heads=num_heads, prefix=file.prefix)
     check_words(tokenizer, found.config.text.vocabulary_size, source=place)
@@ -120,25 +125,13 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
     clover = Clover(network, tokenizer, config)
     event = Event(
         kind="import",
-        title=f"official Clover, {found.task}",
+        title=_TITLE + found.task,
         name=file.path.name,
         digest=weights_checksum(file.path),
         fresh=parts_of(fresh),
     )
     clover.history = (event,)
     return clover, told
-
-
-def _kept_config(meta: Mapping[str, Any], path: Path) -> CloverConfig | None:
-    """Our own config.json, in a file that `clover export` wrote."""
-    if _META_KEY not in meta:
-        return None
-    try:
-        plain = json.loads(meta[_META_KEY])
-        check_finite(plain, path)
-        return from_plain(CloverConfig, plain, where=_META_KEY)
-    except (TypeError, ValueError, RecursionError, ConfigError) as error:
-        raise CheckpointError(f"{path}: its record of the exported checkpoint is damaged ({error})") from error
 
 
 def _as_asked(found: ModelConfig, kept: CloverConfig | None, options: CloverOptions) -> tuple[ModelConfig, InputConfig]:
@@ -166,13 +159,7 @@ def _as_it_was(
     found: ModelConfig, kept: CloverConfig | None, options: CloverOptions
 ) -> tuple[ModelConfig, InputConfig]:
     if kept is not None:
-        recorded, there = _extents(kept.model), _extents(found)
-        wrong = next((name for name in there if recorded[name] != there[name]), None)
-        if wrong is not None:
-            raise CheckpointError(
-                f"the file's record of what was exported says {wrong} {recorded[wrong]}, its weights have "
-                f"{there[wrong]}; export it again"
-            )
+        check_agree(_extents(kept.model), _extents(found))
         _check_agrees(kept.model, options)
         heads = replace(
             kept.model.heads,
@@ -200,14 +187,9 @@ def _check_agrees(kept: ModelConfig, options: CloverOptions) -> None:
 
 def _extents(model: ModelConfig) -> dict[str, object]:
     """What the weights of a file tell of its network, whatever else is said of it."""
-    video, text, fusion = model.own_video, model.own_text, model.fusion
+    text, fusion = model.own_text, model.fusion
     found: dict[str, object] = {
-        "video patches": video.patch_size,
-        "video width": video.width,
-        "video depths": video.depths,
-        "video heads": video.num_heads,
-        "video window": video.window,
-        "video feed-forward width": int(video.width * video.feed_forward_ratio),
+        **video_extents(model.own_video),
         "word pieces": text.vocabulary_size,
         "text positions": text.max_length,
         "temporal positions": fusion.num_temporal_positions,
@@ -243,27 +225,39 @@ def _told_of_fresh(fresh: list[str], found: OfficialImport) -> list[str]:
     return [f"  fresh, because a checkpoint of {found.task} has none: {', '.join(parts_of(fresh))}"]
 
 
+def _own_task(clover: Clover) -> Task:
+    """The class whose head a model has; of one without, that of the file it was imported from, if nothing came since.
+
+    What a checkpoint of retrieval lacks of pre-training is fresh after an import: nothing that is worth exporting.
+    """
+    task = task_of(clover.config.model)
+    last = clover.history[-1] if clover.history else None
+    is_untrained = last is not None and last.kind == "import" and last.title == f"{_TITLE}retrieval"
+    return "retrieval" if task == "pre-training" and is_untrained else task
+
+
 def save_official(clover: Clover, place: Path, task: Task | None = None) -> list[str]:
     """Write a model as a file that a class of the authors' loads strictly.
 
     Args:
         clover: The model.
-        place: The file, ``{"meta": ..., "state_dict": ...}`` as mmcv writes it; an existing one is replaced.
-        task: What the class is for; None takes the one whose head the model has, else pre-training.
+        place: The file, ``{"meta": ..., "state_dict": ...}`` as mmcv writes it; an earlier export is replaced,
+            and nothing else.
+        task: What the class is for; None takes the one whose head the model has, else the one that it was imported
+            from and not trained since, else pre-training.
 
     Returns:
         Lines that say what was filled in, what was left out, and which settings of the authors' the weights need.
 
     Raises:
-        ConfigError: the model has not the head of the task.
-        WriteError: the place cannot be written, or is a folder.
+        ConfigError: the model has not the head of the task, or parts that the authors' code has no place for.
+        WriteError: the place cannot be written, is a folder, or is another file, which would be lost.
     """
-    if place.is_dir():
-        raise WriteError(f"{place} is a folder, and a file is written; name the file, as {place / 'official.pth'}")
-    task = task or task_of(clover.config.model)
+    check_replaceable_file(place)
+    task = task or _own_task(clover)
     made = export_official(clover.network, task)
     state = {name: value.detach().cpu().contiguous() for name, value in made.state.items()}
-    meta = {"epoch": 0, "iter": 0, "task": task, _META_KEY: json.dumps(to_plain(clover.config))}
+    meta = {"epoch": 0, "iter": 0, "task": task, **to_meta(clover.config)}
     with written_aside(place) as aside, aside.open("wb") as file:
         torch.save({"meta": meta, "state_dict": state}, file)
     told = [f"{len(state)} weights and constants for the authors' class of {task}"]
@@ -274,7 +268,8 @@ def save_official(clover: Clover, place: Path, task: Task | None = None) -> list
     if made.left_out:
         told.append(f"  left out, because that class has none: {', '.join(made.left_out)}")
         told += _warnings_of_loss(made.left_out, task_of(clover.config.model))
-    return told + [f"  set {line}" for line in _official_settings(clover.config.model)]
+    told += [f"  set {line}" for line in _official_settings(clover.config.model)]
+    return told + _warnings_of_clipping(clover.config)
 
 
 def _warnings_of_loss(left_out: tuple[str, ...], answering: Task) -> list[str]:
@@ -300,8 +295,23 @@ def _official_settings(model: ModelConfig) -> list[str]:
     lines = [f"to_bgr={is_blue_first} in img_norm_cfg" + ("" if is_blue_first else ", and its mean and std in RGB")]
     if model.fusion.has_own_cls == (not model.heads.answers_at_mask):
         lines.append(f"use_text_cls={not model.fusion.has_own_cls} in mm_backbone")
-    if model.own_video.clipped_window_bias == "exact":
-        lines.append(
-            "frames of 224 pixels: where height or width clip a window, the authors' code cuts its bias wrongly"
-        )
     return lines
+
+
+def _warnings_of_clipping(config: CloverConfig) -> list[str]:
+    """Whether the authors' code gives other figures, because frames of the checkpoint's own size clip its windows.
+
+    No other size is advised: the fusion's positions are for this one.
+    """
+    video, inputs = config.model.own_video, config.inputs
+    if video.clipped_window_bias != "exact":
+        return []
+    clipped = otherwise_biased(video, inputs.num_frames, inputs.frames.size)
+    if not clipped:
+        return []
+    window, used = ("x".join(map(str, size)) for size in (video.window, clipped[-1]))
+    return [
+        f"  warning: frames of {inputs.frames.size} pixels clip the window of {window} to {used}, where the authors' "
+        "code cuts its bias otherwise and gives other figures (it agrees with weights that were trained with "
+        "--model.video.clipped-window-bias published)"
+    ]

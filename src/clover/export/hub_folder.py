@@ -14,6 +14,7 @@ from clover.evaluation.open_answer import evaluate_questions
 from clover.evaluation.retrieval import RetrievalResult, evaluate_retrieval, one_text_per_video
 from clover.files import check_replaceable, write_folder
 from clover.pipeline import CHECKPOINT_FILES, Clover
+from clover.publishing.card import check_license
 from clover.publishing.records import Measurement, Records, read_records
 from clover.recipes.benchmarks import zero_shot_inputs
 
@@ -32,33 +33,44 @@ def export_hub(
 ) -> list[str]:
     """Write config.json, model.safetensors, tokenizer.json and README.md, the model card, whole or not at all.
 
+    The card of a folder that has one is kept as it is, unless a corpus or a licence is given.
+
     Args:
         clover: The checkpoint; the records beside the folder it was loaded from are what the card is made of.
         out: Folder; an earlier export for the Hub is replaced, and nothing else.
         corpus: Generated corpus on whose test split it is measured now; None: what the records hold is all.
-        license_name: Of the weights; empty: unknown.
+        license_name: Of the weights, as the Hub abbreviates it; empty: unknown.
         progress: Of that measurement; called with (videos done, videos).
 
     Returns:
         Lines that say what the card knows.
 
     Raises:
+        ConfigError: the licence is not of the Hub's form.
         DataError: the corpus is missing or broken.
         WriteError: the place cannot be written, or holds other things, which would be lost.
     """
+    check_license(license_name)
     check_replaceable(out, _FILES, verb="export")
+    kept = clover.kept_card
+    if kept is not None and corpus is None and not license_name:
+        _write(clover, out, kept)
+        return [f"the card is that of {clover.source}, as it is (README.md); --corpus or --license makes a new one"]
     records = records_of(clover)
     if corpus is not None:
         records = replace(records, measurements=(*records.measurements, *measured(clover, corpus, progress)))
-    card = clover.card(records, name=out.absolute().name, license_name=license_name)
+    _write(clover, out, clover.card(records, name=out.absolute().name, license_name=license_name).encode())
+    run = "the run's record" if records.run else "no record of the run (its data and recipe are unknown)"
+    instead = f"; that of {clover.source} is not used" if kept is not None else ""
+    return [f"the card is made of {run} and {len(records.measurements)} measured figures{instead}"]
 
+
+def _write(clover: Clover, out: Path, card: bytes) -> None:
     def fill(aside: Path) -> None:
         clover.save_pretrained(aside)
-        (aside / "README.md").write_text(card, encoding="utf-8")
+        (aside / "README.md").write_bytes(card)
 
     write_folder(out, fill)
-    run = "the run's record" if records.run else "no record of the run (its data and recipe are unknown)"
-    return [f"the card is made of {run} and {len(records.measurements)} measured figures"]
 
 
 def records_of(clover: Clover) -> Records:

@@ -130,6 +130,11 @@ def _config(plain: Mapping[str, Any], path: Path) -> TextEncoderConfig:
         raise CheckpointError(f"{path}: layer_norm_eps is {epsilon!r}; it must be a small number above 0")
     if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0 <= dropout < 1:
         raise CheckpointError(f"{path}: hidden_dropout_prob is {dropout!r}; it must be 0 or more and below 1")
+    if sizes["hidden_size"] % sizes["num_attention_heads"]:
+        raise CheckpointError(
+            f"{path} says num_attention_heads {sizes['num_attention_heads']}, of which hidden_size "
+            f"{sizes['hidden_size']} is not a multiple; give the config.json that the weights were published with"
+        )
     return TextEncoderConfig(
         vocabulary_size=sizes["vocab_size"],
         max_length=sizes["max_position_embeddings"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Literal
 
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from clover.errors import CheckpointError, ConfigError
+from clover.modeling.borrowed_text import BorrowedTextConfig
+from clover.modeling.borrowed_video import BorrowedVideoConfig
 from clover.modeling.fusion import FusionConfig
 from clover.modeling.layers import TransformerConfig
 from clover.modeling.model import CloverModel, HeadConfig, ModelConfig
@@ -20,7 +22,7 @@ from clover.modeling.swin_import import import_video
 from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weights import from_official, official_names, to_official
-from clover.modeling.windows import relative_position_index
+from clover.modeling.windows import Size, clipped_position_index, relative_position_index
 
 Task = Literal["pre-training", "retrieval", "multiple-choice", "open-answers", "fill-in-the-blank"]
 """What a class of the authors' is for."""
@@ -236,8 +238,9 @@ def export_official(network: CloverModel, task: Task) -> OfficialExport:
     """Give a network back to the authors' code.
 
     Raises:
-        ConfigError: the network has not the head of the task.
+        ConfigError: the network has not the head of the task, or parts that the authors' code has no place for.
     """
+    _check_has_place(network.config)
     has = task_of(network.config)
     if task not in ("pre-training", "retrieval") and task != has:
         raise ConfigError(f"this checkpoint has no head for {task}; it can be exported as {has}")
@@ -252,6 +255,46 @@ def export_official(network: CloverModel, task: Task) -> OfficialExport:
     left_out = parts_of([name for name in own if not to_official({name: own[name]}).keys() <= kept.keys()])
     why = {name: how for name, (_, how) in filled.items()}
     return OfficialExport(state=state, filled=why, left_out=left_out)
+
+
+def _check_has_place(config: ModelConfig) -> None:
+    """Whether the network is built as the authors' is.
+
+    Raises:
+        ConfigError: an encoder is one of transformers, or the fusion is of another kind.
+    """
+    odd = [
+        f"an encoder of transformers ({part}: {encoder.architecture['model_type']})"
+        for part, encoder in (("video", config.video), ("text", config.text))
+        if isinstance(encoder, BorrowedVideoConfig | BorrowedTextConfig)
+    ]
+    if config.fusion.kind != "concatenated":
+        odd.append(f"a fusion of kind {config.fusion.kind}")
+    if odd:
+        raise ConfigError(f"{' and '.join(odd)} has no place in the authors' code; use --to hub")
+
+
+def otherwise_biased(video: VideoEncoderConfig, num_frames: int, side: int) -> tuple[Size, ...]:
+    """Windows, as the tokens of a stage clip them, whose bias the published code and the exact rule read differently.
+
+    Args:
+        video: The encoder.
+        num_frames: Of a clip.
+        side: Of a frame, in pixels.
+
+    Returns:
+        Frames, rows and columns of the clipped window, of the stages in which that is so.
+    """
+    found = []
+    for stage in range(len(video.depths)):
+        until = replace(video, depths=video.depths[: stage + 1], num_heads=video.num_heads[: stage + 1])
+        t, h, w = until.output_grid(num_frames, side, side)
+        used = (min(t, video.window[0]), min(h, video.window[1]), min(w, video.window[2]))
+        published, exact = (
+            clipped_position_index(video.window, used, rule, torch.device("cpu")) for rule in ("published", "exact")
+        )
+        found += [] if torch.equal(published, exact) else [used]
+    return tuple(found)
 
 
 def parts_of(names: Iterable[str]) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ from clover.modeling.windows import Size, relative_position_index
 _OURS, _OFFICIAL = "video_encoder.", "backbone."
 """Before our names of the encoder's weights, and before official Clover's, which are Video Swin's."""
 
+_ABSOLUTE = ("absolute_pos_embed", "embeddings.position_embeddings")
+"""Ends of the names of positions that an encoder adds to its patches; published Swins have none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoImport:
@@ -127,6 +130,11 @@ def _renamed(
         new = known.get(name)
         if dialect.unused and re.fullmatch(dialect.unused, name):
             unused.setdefault("classifier of its own training", []).append(name)
+        elif new is None and name.endswith(_ABSOLUTE):
+            raise CheckpointError(
+                f"{source} has absolute positions ({names.prefix + name}), which Clover's video encoder has no place "
+                "for; give a Swin without them"
+            )
         elif new is None:
             raise CheckpointError(
                 f"{source}: unknown weight {names.prefix + name!r}; {dialect.name} has none of this name"

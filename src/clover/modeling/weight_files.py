@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clover.errors import CheckpointError
-from clover.files import checksum
+from clover.files import checksum, refused_address
 
 _CONTAINERS = ("state_dict", "model", "module")
 """Where training programs put the weights among other things: mmcv's, Microsoft Swin's, DeepSpeed's name for it."""
@@ -65,6 +65,8 @@ def find_weights(place: str | Path) -> Path:
     """
     path = Path(place)
     if not path.exists():
+        if refused := refused_address(place):
+            raise CheckpointError(refused)
         raise CheckpointError(f"{path} does not exist; give a file of weights or a folder (nothing is downloaded)")
     if path.is_file():
         return path
@@ -171,6 +173,16 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         return dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); download or copy it again") from error
+
+
+def read_whole(path: Path) -> Mapping[Any, Any]:
+    """What a PyTorch file holds at its outermost, read with ``weights_only`` and not checked further.
+
+    Raises:
+        CheckpointError: it is missing, empty or no PyTorch file, or it would run code.
+    """
+    _check_beginning(path)
+    return _read_pickle(path)
 
 
 def _read_pickle(path: Path) -> Mapping[Any, Any]:

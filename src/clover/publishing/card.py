@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from clover.errors import ConfigError
 from clover.publishing.history import Event, data_sources
 from clover.publishing.hub import is_hub_id
 from clover.publishing.records import Measurement, Records
@@ -36,6 +37,19 @@ _SETTINGS = {
     "freeze": "frozen parts",
     "lora.rank": "rank of the adapters (merged)",
 }
+
+
+def check_license(name: str) -> None:
+    """Whether a licence is written as the Hub's cards have it; empty is allowed, and means that it is unknown.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if name and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
+        raise ConfigError(
+            f"licence {name!r} has other signs than lower-case letters, digits, '.' and '-'; give it as the Hub "
+            "abbreviates it, e.g. apache-2.0, cc-by-4.0"
+        )
 
 
 def model_card(
