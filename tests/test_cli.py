@@ -172,15 +172,12 @@ def test_ctrl_c_leaves_one_line(demo, tmp_path):
     process = subprocess.Popen(
         [*arguments, "--out", str(tmp_path / "run")], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    while process.poll() is None and not (tmp_path / "run" / "video_warm_start" / "log.jsonl").exists():
-        time.sleep(0.05)
+    log = tmp_path / "run" / "video_warm_start" / "log.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text()):  # a step: from then on signals are heard,
+        time.sleep(0.05)  # even by a suite that was started in the background, where Ctrl-C is ignored at first
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    # before the first step there is nothing to save yet
-    assert re.fullmatch(
-        r"clover: (interrupted; what was finished is kept|asked to stop; .* go on with --resume auto)",
-        errors.splitlines()[-1],
-    )
+    assert re.fullmatch(r"clover: asked to stop; .* go on with --resume auto", errors.splitlines()[-1])
     assert "Traceback" not in errors
     assert not (tmp_path / "run" / "checkpoint").exists()

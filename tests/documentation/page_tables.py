@@ -9,6 +9,10 @@ TINY = """
     --model.fusion.transformer.feed-forward-width 32 --model.initial-weights fan_in --inputs.frames.size 32
     --inputs.frames.training-short-side 40 --compute.precision float32
 """
+TINY_AROUND_OTHERS = """
+    --model.embedding-width 16 --model.projection-width 16 --model.fusion.transformer.num-layers 1
+    --inputs.frames.size 32 --inputs.frames.training-short-side 40 --compute.precision float32
+"""
 FEW = "--training.num-steps 2 --batch-size 4 --micro-batch-size 2 --num-workers 0"
 WARM = "--video-warm-start.num-steps 0 --text-warm-start.num-steps 0"
 ABLATION = """
@@ -23,6 +27,7 @@ SHRUNK = {
     "clover pretrain shapes": f"{FEW} {WARM}",
     "clover pretrain shapes --data.corpus demo/corpus --out fast": f"{FEW} {WARM} --compute.no-compiles",
     "clover pretrain webvid_cc3m": f"{FEW} --training.num-epochs 0 --data.vocabulary-size 400 {TINY}",
+    "clover pretrain webvid_cc3m --video-encoder": f"{FEW} --training.num-epochs 0 {TINY_AROUND_OTHERS}",
     "clover distill": "--training.num-steps 2 --training.batch-size 4",
     "clover data pack": "--workers 1",
     "clover finetune shapes-questions": "--training.num-steps 2 --training.batch-size 8",
