@@ -8,8 +8,6 @@ import pytest
 import torch
 from test_runs import corpus, shrunk  # noqa: F401
 
-from clover.commands.options import parse
-from clover.commands.train import PretrainOptions
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import StageConfig
 from clover.experiment.pretraining import Pretraining
@@ -68,13 +66,6 @@ def test_a_resume_with_other_starting_weights_is_refused(warm, corpus, tmp_path)
 
 def test_another_shape_and_a_second_tokenizer_are_refused(warm, corpus, tmp_path):  # noqa: F811
     plain = started(shrunk(shapes(), corpus), warm[1])
-    video = replace(plain.model.video, depths=(1, 2))
-    with pytest.raises(ConfigError) as caught:
-        Pretraining(replace(plain, model=replace(plain.model, video=video)), tmp_path, quiet=True)
-    depths = " ".join(map(str, plain.model.video.depths))
-    assert str(caught.value).endswith(
-        f"other sizes than this run, and its weights do not fit; give --model.video.depths {depths}"
-    )
     with pytest.raises(ConfigError, match="brings its own tokenizer"):
         Pretraining(replace(plain, data=replace(plain.data, tokenizer="elsewhere")), tmp_path, quiet=True)
     with pytest.raises(ConfigError, match="nothing would be taken"):
@@ -113,15 +104,30 @@ def test_a_fusion_of_another_kind_is_refused_with_its_remedy(warm, corpus, tmp_p
     assert run.init_weights.keys() == set(parts)
 
 
-def test_the_options_that_a_checkpoint_of_other_sizes_wants_are_those_that_fit_it(warm, corpus, tmp_path):  # noqa: F811
+def test_a_run_takes_over_the_sizes_of_a_checkpoint_and_says_so(warm, corpus, tmp_path, capsys):  # noqa: F811
     recipe = replace(started(shrunk(shapes(), corpus), warm[1]), model=shapes().model)
     inputs = replace(recipe.inputs, frames=warm[0].config.inputs.frames)
-    with pytest.raises(ConfigError) as caught:
-        Pretraining(replace(recipe, inputs=inputs), tmp_path, quiet=True)
-    options = str(caught.value).partition("; give ")[2].split()
-    given = PretrainOptions(experiment=replace(recipe, inputs=inputs))
-    given = parse(PretrainOptions, options, command="pretrain shapes", default=given)
-    run = Pretraining(given.experiment, tmp_path, quiet=True)
+    run = Pretraining(replace(recipe, inputs=inputs), tmp_path)
+    told = capsys.readouterr().err
+    assert "taken over with the weights: video.patch_size 2 8 8, video.width 16, video.depths 1 1," in told
     taken = parts_of(warm[0].network.state_dict(), WARM_PARTS)
     state = run.network.state_dict()
     assert all(torch.equal(state[name], value) for name, value in taken.items())
+    assert run.config.model.embedding_width == recipe.model.embedding_width  # its projections are fresh
+
+
+def test_the_history_tells_of_resized_tables(warm, corpus, tmp_path):  # noqa: F811
+    plain = started(shrunk(shapes(), corpus, num_steps=1), warm[1])
+    longer = replace(plain, model=replace(plain.model, text=replace(plain.model.text, max_length=200)))
+    done = Pretraining(longer, tmp_path, quiet=True).run()
+    (start,) = [event for event in done.history if event.kind == "start"]
+    assert start.resized == ("text positions drawn out from 192 to 200",)
+    assert "resized: text positions drawn out from 192 to 200" in done.card(name="longer")
+
+
+def test_a_frozen_part_that_nothing_trained_is_said(warm, corpus, tmp_path, capsys):  # noqa: F811
+    fresh = replace(shrunk(shapes(), corpus), freeze=("video_encoder", "fusion"), video_warm_start=StageConfig())
+    Pretraining(fresh, tmp_path)
+    assert "frozen, and nothing has trained it: video_encoder, fusion (--init" in capsys.readouterr().err
+    Pretraining(replace(started(fresh, warm[1]), freeze=("video_encoder",)), tmp_path)
+    assert "nothing has trained" not in capsys.readouterr().err

@@ -207,7 +207,7 @@ def test_another_window_resizes_the_biases_and_says_so():
     found = import_video(made_state(), source="a", window=(4, 3, 3))
     assert found.config.window == (4, 3, 3)
     assert found.state["video_encoder.stages.0.0.attention.position_bias"].shape == (7 * 5 * 5, 1)
-    assert "position biases resized from a window of 2x3x3 to 4x3x3" in found.told[-1]
+    assert found.resized == ("position biases from a window of 2x3x3 to 4x3x3",)
 
 
 BROKEN = {

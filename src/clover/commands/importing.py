@@ -74,7 +74,8 @@ def import_weights(arguments: Sequence[str]) -> None:
     out = Path(options.out)
     check_replaceable(out, CHECKPOINT_FILES if options.clover else ENCODER_FILES, verb="import")
     if out.is_dir() and any(out.iterdir()) and not options.overwrite:
-        raise ConfigError(f"{out} is there already; give another place, or --overwrite")
+        both = "" if options.clover else "; a video encoder and a text encoder for one folder are imported together"
+        raise ConfigError(f"{out} is there already; give another place, or --overwrite{both}")
     check_writable(out)
     if options.clover:
         whole = {name: getattr(options, name) for name in CloverOptions.__dataclass_fields__}

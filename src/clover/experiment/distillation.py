@@ -112,6 +112,8 @@ class Distillation(Pretraining):
             experiment = replace(experiment, data=replace(experiment.data, tokenizer=str(teacher)))
         self._distillation = experiment
         super().__init__(experiment, folder, quiet=quiet)
+        ours = replace(experiment, model=self.experiment.model, inputs=self.experiment.inputs)
+        _check_fit(self.teacher, ours)  # once more: --init may bring other sizes
         if self.tokenizer.fingerprint != self.teacher.tokenizer.fingerprint:
             raise ConfigError(f"{experiment.init} has other word pieces than the teacher {teacher}: leave --init out")
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from clover.config import check_finite, from_plain, to_plain
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError, ConfigError
+from clover.experiment.sizes import with_text, with_video
 from clover.files import other_things, write_folder
 from clover.modeling.model import ModelConfig
 from clover.modeling.pixels import PixelConfig
@@ -43,6 +44,8 @@ class Source:
     """Its name, without folders."""
     sha256: str
     """Of the file; of an index, over those of the shards that it lists."""
+    resized: tuple[str, ...] = ()
+    """Tables that are not as they were in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +128,14 @@ class Encoders:
             "text encoder": tuple(part for part in parts if part != "video_encoder"),
         }
         return tuple(
-            Event(kind="import", title=one.dialect, parts=taken[one.part], name=one.file, digest=one.sha256)
+            Event(
+                kind="import",
+                title=one.dialect,
+                parts=taken[one.part],
+                name=one.file,
+                digest=one.sha256,
+                resized=one.resized,
+            )
             for one in self.config.sources
             if taken[one.part]
         )
@@ -148,28 +158,9 @@ class Encoders:
             text: Take the text encoder's, where there is one; the fusion encoder's layers get the same width.
         """
         if video and self.config.video is not None:
-            own = replace(
-                self.config.video,
-                stochastic_depth=model.own_video.stochastic_depth,
-                initial_position_bias=model.own_video.initial_position_bias,
-            )
-            size = inputs.frames.size
-            t, h, w = own.output_grid(inputs.num_frames, size, size)
-            fusion = replace(
-                model.fusion, video_width=own.output_width, num_spatial_positions=h * w, num_temporal_positions=t
-            )
-            model = replace(model, video=own, fusion=fusion, pixels=self.config.pixels)
+            model = replace(with_video(model, self.config.video, inputs), pixels=self.config.pixels)
         if text and self.config.text is not None:
-            theirs = self.config.text.transformer
-            layers = replace(theirs, dropout=model.own_text.transformer.dropout)
-            mixing = replace(
-                theirs, num_layers=model.fusion.transformer.num_layers, dropout=model.fusion.transformer.dropout
-            )
-            model = replace(
-                model,
-                text=replace(self.config.text, transformer=layers),
-                fusion=replace(model.fusion, transformer=mixing),
-            )
+            model = with_text(model, self.config.text)
         return model
 
 

@@ -65,7 +65,7 @@ def import_encoders(
         found = _video(file, options)
         encoder, pixels = _as_published(file, found, options)
         config = replace(config, video=_bias_rule(encoder, options), pixels=_channels(pixels, options))
-        config = replace(config, sources=(_source("video encoder", found.dialect, file.path),))
+        config = replace(config, sources=(_source("video encoder", found.dialect, file.path, found.resized),))
         state |= found.state
         told += _told_of_video(found, config)
     if text:
@@ -74,7 +74,9 @@ def import_encoders(
         tokenizer = Tokenizer.load(words.path.parent)
         check_words(tokenizer, words.config.vocabulary_size, source=text)
         config = replace(
-            config, text=words.config, sources=(*config.sources, _source("text encoder", "BERT", words.path))
+            config,
+            text=words.config,
+            sources=(*config.sources, _source("text encoder", "BERT", words.path, words.resized)),
         )
         state |= words.state
         told += _told_of_text(words)
@@ -121,12 +123,12 @@ def _with_positions(words: TextImport, num_positions: int) -> TextImport:
     name = "text_encoder.position_embedding.weight"
     state = words.state | {name: resized_words(words.state[name], num_positions)}
     how = "cut" if num_positions < words.config.max_length else "drawn out linearly, which changes every text"
-    told = (*words.told, f"text positions {how}: {words.config.max_length} to {num_positions}")
-    return replace(words, state=state, config=replace(words.config, max_length=num_positions), told=told)
+    told = f"text positions {how}: {words.config.max_length} to {num_positions}"
+    return replace(words, state=state, config=replace(words.config, max_length=num_positions), resized=(told,))
 
 
-def _source(part: str, dialect: str, path: Path) -> Source:
-    return Source(part=part, dialect=dialect, file=path.name, sha256=weights_checksum(path))
+def _source(part: str, dialect: str, path: Path, resized: tuple[str, ...]) -> Source:
+    return Source(part=part, dialect=dialect, file=path.name, sha256=weights_checksum(path), resized=resized)
 
 
 def _told_of_video(found: VideoImport, config: EncodersConfig) -> list[str]:
@@ -138,6 +140,7 @@ def _told_of_video(found: VideoImport, config: EncodersConfig) -> list[str]:
         f"video encoder: {found.dialect}, {count / 1e6:.1f} M weights, width {video.width}, depths "
         f"{'-'.join(map(str, video.depths))}, window {window}, patch {patch}; channels: {channels}",
         *(f"  {line}" for line in found.told),
+        *(f"  resized: {line}" for line in found.resized),
     ]
 
 
@@ -148,4 +151,5 @@ def _told_of_text(words: TextImport) -> list[str]:
         f"text encoder: BERT, {count / 1e6:.1f} M weights, width {layers.width}, {layers.num_layers} layers, "
         f"{layers.num_heads} heads, {words.config.vocabulary_size} word pieces, epsilon {layers.norm_epsilon:g}",
         *(f"  {line}" for line in words.told),
+        *(f"  resized: {line}" for line in words.resized),
     ]

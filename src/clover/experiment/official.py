@@ -129,6 +129,7 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
         name=file.path.name,
         digest=weights_checksum(file.path),
         fresh=parts_of(fresh),
+        resized=tuple(resized),
     )
     clover.history = (event,)
     return clover, told

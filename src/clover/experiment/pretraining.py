@@ -21,6 +21,7 @@ from clover.distributed import current
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.borrowing import borrow
 from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding, wherever
+from clover.experiment.notices import tell_left_out, tell_taken_over, tell_untrained
 from clover.experiment.pieces import Stage, states_folder
 from clover.experiment.sources import open_pretraining_data
 from clover.experiment.starting import Start
@@ -30,8 +31,8 @@ from clover.modeling.model import CloverModel, PretrainingOutput
 from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms, word_terms
 from clover.objectives.warm_start import label_loss
 from clover.pipeline import Clover, CloverConfig
-from clover.publishing.history import Event, data_sources
-from clover.training.adapters import Part, merge_adapters, prepare
+from clover.publishing.history import Event, of_stage
+from clover.training.adapters import WARMED, merge_adapters, prepare
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
@@ -122,19 +123,6 @@ def _without_best(run: RunConfig) -> RunConfig:
     return replace(run, keep=replace(run.keep, best_by=""))
 
 
-def _tell_left_out(asked: PretrainingExperiment, experiment: PretrainingExperiment) -> None:
-    """Say which warm starts fall away because their encoder brings weights that others trained."""
-    stages = {"video encoder": "video_warm_start", "text encoder": "text_warm_start"}
-    left_out = [
-        name
-        for name, stage in stages.items()
-        if getattr(asked, stage) != getattr(experiment, stage) and getattr(asked, stage).num_steps
-    ]
-    if left_out:
-        brings = "it brings" if len(left_out) == 1 else "they bring"
-        print(f"no warm start of the {' and the '.join(left_out)}: {brings} trained weights", file=sys.stderr)
-
-
 def _check_text_length(experiment: PretrainingExperiment, start: Start | None) -> None:
     """Before anything is trained: the stages that read no text would run to their end first."""
     longest, most = experiment.inputs.max_text_length, experiment.model.text.max_length
@@ -162,12 +150,12 @@ class Pretraining:
         start = Start.read(experiment.init, experiment.init_parts) if experiment.init else None
         asked = experiment
         experiment = start.adopted_by(experiment) if start else experiment
+        if not quiet:
+            tell_taken_over(asked, experiment)
         borrowed = borrow(experiment, start, quiet=quiet)
         self.experiment = experiment = borrowed.experiment
         if not quiet:
-            _tell_left_out(asked, experiment)
-        if start is not None:
-            start.check_sizes(experiment.model, experiment.inputs)
+            tell_left_out(asked, experiment)
         _check_text_length(experiment, start)
         words = (start.words if start else "") or experiment.data.tokenizer
         data = replace(experiment.data, tokenizer=words)
@@ -185,9 +173,13 @@ class Pretraining:
         self.network = new_model(self.config.model, seed=experiment.seed)
         borrowed.put_into(self.network)
         self._borrowed = borrowed.fingerprints
-        self.init_weights = start.put_into(self.network, given=list(borrowed.weights), quiet=quiet) if start else {}
+        self.init_weights, origins = (
+            start.put_into(self.network, given=list(borrowed.weights), quiet=quiet) if start else ({}, ())
+        )
         self._init_fingerprint = start.fingerprint if start else ""
-        self._origins = (*(start.history if start else ()), *borrowed.history)
+        self._origins = (*origins, *borrowed.history)
+        if not quiet:
+            tell_untrained(experiment.freeze, {*self.init_weights, *borrowed.weights}, self.stages)
         self._validation = self._open_validation()
         self._skipped = SkippedSamples(self.folder, self.skipped, current())
         self._record = RunRecord(
@@ -294,19 +286,9 @@ class Pretraining:
 
     def _history(self) -> tuple[Event, ...]:
         """Where the weights come from: what the run started from, what it learned from, and its stages."""
-        data = tuple(name for name, _ in data_sources(to_plain(self.experiment.data)))
-        warmed: dict[str, tuple[Part, ...]] = {
-            "video_warm_start": ("video_encoder",),
-            "text_warm_start": ("text_encoder", "masked_words"),
-        }
+        settings = to_plain(self.experiment.data)
         stages = [
-            Event(
-                kind="run",
-                title="warm start" if name in warmed else self.title,
-                parts=warmed.get(name, ()),
-                data=data,
-                num_steps=stage.num_steps,
-            )
+            of_stage("warm start" if name in WARMED else self.title, WARMED.get(name, ()), settings, stage.num_steps)
             for name, stage in self.stages.items()
             if stage.num_steps
         ]

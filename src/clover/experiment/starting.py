@@ -15,14 +15,13 @@ from torch import Tensor
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.imported import Encoders, first_layers_for_fusion
+from clover.experiment.sizes import with_sizes_of
 from clover.modeling.fusion import FusionKind
 from clover.modeling.model import CloverModel, ModelConfig
 from clover.modeling.positions import fit_positions
-from clover.modeling.text_encoder import TextEncoderConfig
-from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weight_files import PUBLISHED_WEIGHTS
 from clover.modeling.weights import load_strictly
-from clover.pipeline import Clover, InputConfig
+from clover.pipeline import Clover
 from clover.publishing.history import Event, kept_parts
 from clover.training.adapters import MODULES, Part
 
@@ -46,7 +45,7 @@ class Start:
     fresh: tuple[Part, ...]
     """Parts that were asked for and are not there."""
     model: ModelConfig | None
-    """The network that they are of; None of imported encoders, whose geometry the run takes over."""
+    """The network that they are of; None of imported encoders, which are described by themselves."""
     encoders: Encoders | None
     """Imported encoders; None of a checkpoint."""
     history: tuple[Event, ...] = ()
@@ -93,7 +92,7 @@ class Start:
         return self.source if self.encoders is None or self.encoders.tokenizer is not None else ""
 
     def adopted_by(self, experiment: PretrainingExperiment) -> PretrainingExperiment:
-        """The run with what these weights need: their pixels, and of imported encoders their geometry.
+        """The run with what these weights need: their pixels and their sizes.
 
         A warm start falls away for an encoder that was imported: its weights are what that is to give.
 
@@ -114,8 +113,10 @@ class Start:
                 video_warm_start=StageConfig() if video else experiment.video_warm_start,
                 text_warm_start=StageConfig() if text else experiment.text_warm_start,
             )
-        elif "video_encoder" in self.weights and self.model is not None:
-            model = replace(model, pixels=self.model.pixels)
+        elif self.model is not None:
+            model = with_sizes_of(model, self.model, self.weights, experiment.inputs)
+            if "video_encoder" in self.weights:
+                model = replace(model, pixels=self.model.pixels)
         return replace(experiment, model=model)
 
     def _check_encoders(self, experiment: PretrainingExperiment) -> None:
@@ -133,44 +134,6 @@ class Start:
             f"--init {self.source} and {options} both give {', '.join(twice)}; {remedy} one of the two options out"
         )
 
-    def check_sizes(self, model: ModelConfig, inputs: InputConfig) -> None:
-        """Whether a network has the sizes of the parts that are taken from a checkpoint.
-
-        Tables of positions are no matter: they are resized.
-
-        Args:
-            model: The network.
-            inputs: What goes into it.
-
-        Raises:
-            ConfigError: it has others; the line names the options that give it these.
-        """
-        theirs = self.model
-        if theirs is None or not all(
-            isinstance(one.video, VideoEncoderConfig) and isinstance(one.text, TextEncoderConfig)
-            for one in (model, theirs)
-        ):
-            return
-        wanted, ours = _sizes(theirs), _sizes(model)
-        differing = {name for name in wanted if wanted[name] != ours[name]}
-        if not any(
-            name.startswith(_SIZES_OF[part]) for part in self.weights for name in differing if part in _SIZES_OF
-        ):
-            return
-        size = inputs.frames.size
-        times, rows, columns = theirs.own_video.output_grid(inputs.num_frames, size, size)
-        grid = {"fusion.num_temporal_positions": times, "fusion.num_spatial_positions": rows * columns}
-        now = model.fusion.num_temporal_positions, model.fusion.num_spatial_positions
-        wanted |= grid
-        differing |= {name for (name, value), mine in zip(grid.items(), now, strict=True) if value != mine}
-        if theirs.own_video.patch_size != model.own_video.patch_size:
-            wanted["video.window"] = theirs.own_video.window
-            differing.add("video.window")
-        options = " ".join(
-            f"--model.{name.replace('_', '-')} {_words(wanted[name])}" for name in wanted if name in differing
-        )
-        raise ConfigError(f"{self.source} has other sizes than this run, and its weights do not fit; give {options}")
-
     def _check_fusion(self, kind: FusionKind) -> None:
         if self.model is None or "fusion" not in self.weights or self.model.fusion.kind == kind:
             return
@@ -182,7 +145,9 @@ class Start:
             f"fit another; give {remedy}--model.fusion.kind {theirs}"
         )
 
-    def put_into(self, network: CloverModel, *, given: Collection[Part] = (), quiet: bool = False) -> dict[str, int]:
+    def put_into(
+        self, network: CloverModel, *, given: Collection[Part] = (), quiet: bool = False
+    ) -> tuple[dict[str, int], tuple[Event, ...]]:
         """Replace a network's weights, part by part, and say how many; all other weights stay as they are.
 
         Position tables of other extents are resized, which is said too.
@@ -193,7 +158,7 @@ class Start:
             quiet: Say nothing.
 
         Returns:
-            Number of weight tensors by part.
+            Number of weight tensors by part, and where the weights come from.
 
         Raises:
             CheckpointError: a weight is missing, too many, or has another shape.
@@ -214,7 +179,11 @@ class Start:
         counts = {str(part): len(names) for part, names in weights.items()}
         if not quiet:
             self._tell(counts, told, [part for part in self.fresh if part not in given])
-        return counts
+        return counts, self._origins(tuple(told))
+
+    def _origins(self, resized: tuple[str, ...]) -> tuple[Event, ...]:
+        """Where the weights come from, and that tables were resized in the last step, if they were."""
+        return (*self.history[:-1], *(replace(event, resized=resized or event.resized) for event in self.history[-1:]))
 
     def _tell(self, counts: dict[str, int], resized: list[str], lacking: Sequence[Part]) -> None:
         parts = ", ".join(f"{count} of {part}" for part, count in counts.items())
@@ -227,38 +196,6 @@ class Start:
 def _history(clover: Clover, parts: Iterable[Part]) -> tuple[Event, ...]:
     taken = tuple(parts)
     return (*kept_parts(clover.history, taken), Event(kind="start", parts=taken, digest=clover.fingerprint))
-
-
-_LAYERS = ("width", "num_layers", "num_heads", "feed_forward_width")
-_SIZES_OF: dict[Part, tuple[str, ...]] = {
-    "video_encoder": ("video.",),
-    "text_encoder": ("text.",),
-    "fusion": ("fusion.",),
-    "projections": ("embedding_width", "projection_width", "text.transformer.width", "fusion.video_width"),
-    "masked_words": ("text.transformer.width",),
-}
-"""Beginnings of the names of the sizes that the weights of a part have."""
-
-
-def _sizes(model: ModelConfig) -> dict[str, Any]:
-    """The sizes of a network that weights have, less those of tables of positions, by the names of their settings."""
-    video = {name: getattr(model.own_video, name) for name in ("patch_size", "width", "depths", "num_heads")}
-    text = {name: getattr(model.own_text.transformer, name) for name in _LAYERS}
-    fusion = {name: getattr(model.fusion.transformer, name) for name in _LAYERS}
-    return {
-        **{f"video.{name}": value for name, value in video.items()},
-        "video.feed_forward_ratio": model.own_video.feed_forward_ratio,
-        **{f"text.transformer.{name}": value for name, value in text.items()},
-        **{f"fusion.transformer.{name}": value for name, value in fusion.items()},
-        "fusion.video_width": model.fusion.video_width,
-        "embedding_width": model.embedding_width,
-        "projection_width": model.projection_width,
-    }
-
-
-def _words(value: Any) -> str:
-    """A value as the command line takes it."""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _check_is_no_import(path: Path) -> None:

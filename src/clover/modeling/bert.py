@@ -63,6 +63,8 @@ class TextImport:
     """What was done with it: a line each."""
     path: Path
     """The file of weights that was read."""
+    resized: tuple[str, ...] = ()
+    """Tables that are not as they were in the file."""
 
 
 def import_bert(place: str | Path) -> TextImport:

@@ -36,6 +36,8 @@ class VideoImport:
     """Geometry, read off the shapes."""
     told: tuple[str, ...]
     """What was done with it, and which weights have no place here: a line each."""
+    resized: tuple[str, ...] = ()
+    """Tables that are not as they were in the file."""
 
 
 def import_video(
@@ -92,14 +94,15 @@ def import_video(
             f"inflated from images: patches of {config.patch_size[0]} frames, windows of {config.window[0]} temporal "
             "cells"
         )
+    resized: tuple[str, ...] = ()
     if window is not None and window != config.window:
-        told.append(f"position biases resized from a window of {_by(config.window)} to {_by(window)}")
+        resized = (f"position biases from a window of {_by(config.window)} to {_by(window)}",)
         ours = {
             name: resized_bias(value, config.window, window) if name.endswith("position_bias") else value
             for name, value in ours.items()
         }
         config = replace(config, window=window)
-    return VideoImport(dialect=dialect.name, state=ours, config=config, told=tuple(told))
+    return VideoImport(dialect=dialect.name, state=ours, config=config, told=tuple(told), resized=resized)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,8 @@ class Event:
     """Of a run."""
     fresh: tuple[str, ...] = ()
     """Parts that a file had no weights for; they were drawn by chance."""
+    resized: tuple[str, ...] = ()
+    """Tables of positions that were resized on the way: from what to what."""
     generation: int = 0
     """Whose weights it made: 0 these, 1 those of their teacher, 2 those of its teacher."""
 
@@ -71,6 +73,19 @@ def of_teacher(history: Iterable[Event], fingerprint: str) -> tuple[Event, ...]:
     """The history of a checkpoint that a student learns from, and that it does."""
     its = tuple(replace(event, generation=event.generation + 1) for event in history)
     return (*its, Event(kind="teacher", digest=fingerprint))
+
+
+def of_stage(title: str, parts: tuple[str, ...], settings: Mapping[str, Any], num_steps: int) -> Event:
+    """A stage of a run of ours.
+
+    Args:
+        title: What kind it is.
+        parts: That it trained; empty: all.
+        settings: Plain settings of its data.
+        num_steps: Its length.
+    """
+    data = tuple(name for name, _ in data_sources(settings))
+    return Event(kind="run", title=title, parts=parts, data=data, num_steps=num_steps)
 
 
 def to_metadata(history: Sequence[Event]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, TypeVar, get_args
@@ -31,6 +31,12 @@ MODULES: dict[Part, tuple[str, ...]] = {
 }
 """Names of the modules of `CloverModel` that make each part."""
 _HEADS = ("answer_head", "choice_head")
+
+WARMED: Mapping[str, tuple[Part, ...]] = {
+    "video_warm_start": ("video_encoder",),
+    "text_warm_start": ("text_encoder", "masked_words"),
+}
+"""Parts that the warm starts of a pre-training train."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,45 @@
+"""What a pre-training says before it begins, of things that a user may not expect."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable, Mapping
+
+from clover.experiment.configs import PretrainingExperiment, StageConfig
+from clover.experiment.sizes import as_words, differences
+from clover.training.adapters import WARMED
+
+
+def tell_left_out(asked: PretrainingExperiment, experiment: PretrainingExperiment) -> None:
+    """Say which warm starts fall away because their encoder brings weights that others trained."""
+    stages = {"video encoder": "video_warm_start", "text encoder": "text_warm_start"}
+    left_out = [
+        name
+        for name, stage in stages.items()
+        if getattr(asked, stage) != getattr(experiment, stage) and getattr(asked, stage).num_steps
+    ]
+    if left_out:
+        brings = "it brings" if len(left_out) == 1 else "they bring"
+        print(f"no warm start of the {' and the '.join(left_out)}: {brings} trained weights", file=sys.stderr)
+
+
+def tell_taken_over(asked: PretrainingExperiment, experiment: PretrainingExperiment) -> None:
+    """Say which settings of the network come with the weights that the run starts from."""
+    changed = differences(asked.model, experiment.model)
+    if changed:
+        settings = ", ".join(f"{name} {as_words(value)}" for name, value in changed.items())
+        print(f"taken over with the weights: {settings}", file=sys.stderr)
+
+
+def tell_untrained(frozen: Iterable[str], given: Collection[str], stages: Mapping[str, StageConfig]) -> None:
+    """Say which parts stay as chance drew them, because they are frozen before anything has trained them.
+
+    Args:
+        frozen: Parts.
+        given: Those that begin with weights of before.
+        stages: By name.
+    """
+    warm = {part for name, parts in WARMED.items() if stages[name].num_steps for part in parts}
+    untrained = [part for part in frozen if part not in given and part not in warm]
+    if untrained:
+        print(f"frozen, and nothing has trained it: {', '.join(untrained)} (--init gives weights)", file=sys.stderr)
