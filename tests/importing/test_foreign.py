@@ -87,6 +87,17 @@ def test_what_is_advised_for_swin_of_version_2_is_so():
     assert (config.grid, config.output_width) == ((2, 8, 8), 16)
 
 
+@pytest.mark.parametrize("option", ["video", "text"])
+def test_a_whole_clip_goes_with_the_half_that_is_wanted(option, tmp_path):
+    from transformers import CLIPConfig, CLIPModel
+
+    towers = {"vision_config": IMAGES, "text_config": WORDS | {"bos_token_id": 1, "eos_token_id": 2}}
+    CLIPModel(CLIPConfig(**towers, projection_dim=16)).save_pretrained(tmp_path)
+    given = (str(tmp_path), "") if option == "video" else ("", str(tmp_path))
+    with pytest.raises(CheckpointError, match=rf"looks like CLIP or SigLIP .*--{option}-encoder hf:FOLDER"):
+        import_encoders(*given, options=VideoOptions())
+
+
 def test_a_swin_that_is_given_for_words_goes_with_the_other_option(tmp_path):
     torch.save(made_state(), tmp_path / "swin3d.pth")
     with pytest.raises(

@@ -24,7 +24,8 @@ class ImportOptions:
     """A Swin encoder: Video Swin's own checkpoint, torchvision's swin3d, or a Swin of images (Microsoft, timm,
     torchvision, Hugging Face), which is inflated; a file, or a folder of the Hub."""
     text: str = ""
-    """BERT: a folder of the Hub with model.safetensors or pytorch_model.bin, config.json and vocab.txt."""
+    """BERT: a folder of the Hub with model.safetensors or pytorch_model.bin, config.json, and tokenizer.json or
+    vocab.txt."""
     clover: str = ""
     """A whole official Clover, of pre-training or any fine-tuning (.pth); give its words with --tokenizer."""
     out: str = ""

@@ -332,7 +332,10 @@ def _backend_from_json(content: str, path: Path) -> tokenizers.Tokenizer:
     try:
         backend = tokenizers.Tokenizer.from_str(content)
     except Exception as error:  # The library raises nothing more precise.
-        raise TextError(f"{path} is not a tokenizer.json: {str(error).splitlines()[0]}") from error
+        raise TextError(
+            f"{path} is not a tokenizer.json ({str(error).splitlines()[0]}); copy it again from where it comes from, "
+            "or remove it where there is a vocab.txt beside it"
+        ) from error
     return backend
 
 

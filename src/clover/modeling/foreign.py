@@ -83,8 +83,9 @@ def refuse_foreign(state: Mapping[str, Tensor], *, source: str, wanted: Modality
 
 def _kind_of(state: Mapping[str, Tensor], wanted: Modality) -> tuple[_Kind, str] | None:
     """The kind and the weight that shows it."""
-    bert = [_Kind(name="BERT", encodes="text", names=_OF_A_TEXT_ENCODER)] if wanted == "video" else []
-    for kind in [*_KINDS, *bert]:
+    bert = _Kind(name="BERT", encodes="text", names=_OF_A_TEXT_ENCODER)
+    both = _Kind(name="CLIP or SigLIP", encodes="text", names=r"text_model\..*")  # with the half that is wanted
+    for kind in [*_KINDS, bert] if wanted == "video" else [both, *_KINDS]:
         for name, value in state.items():
             if re.fullmatch(kind.names, name) and kind.num_axes in (0, value.ndim):
                 return kind, name
