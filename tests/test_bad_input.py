@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.cli import main
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.data.text import Tokenizer
@@ -23,7 +24,7 @@ from clover.data.video_writer import write_video
 from clover.modeling.initialise import new_model
 from clover.modeling.model import HeadConfig
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 
 
 @pytest.fixture(scope="module")

@@ -2,91 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
-from clover.config import check_finite, from_plain, to_plain
+from clover.checkpoints import CARD_FILE, CloverConfig, InputConfig, read_checkpoint, write_checkpoint
+from clover.config import to_plain
 from clover.data.media_source import Media, open_media
 from clover.data.streaming import read_spans
 from clover.data.text import Tokenizer
-from clover.data.transforms import TransformConfig, test_clip
+from clover.data.transforms import test_clip
 from clover.data.video import OpenVideo, read_frames
-from clover.errors import CheckpointError, ConfigError
-from clover.files import other_things, refused_address, write_folder
-from clover.modeling.headers import check_header
+from clover.errors import ConfigError
 from clover.modeling.initialise import initialise
-from clover.modeling.model import CloverModel, HeadConfig, ModelConfig, unit
-from clover.modeling.weights import fingerprint_of, load_strictly, save_tensors
+from clover.modeling.model import CloverModel, HeadConfig, unit
+from clover.modeling.weights import fingerprint_of, load_strictly
 from clover.publishing.card import model_card
-from clover.publishing.history import Event, from_metadata, to_metadata
-from clover.publishing.hub import check_name, download, is_hub_id, upload
+from clover.publishing.history import Event
+from clover.publishing.hub import check_name, upload
 from clover.publishing.records import Records, read_records
 from clover.types import Frames
 
 _log = logging.getLogger(__name__)
-_FORMAT = "clover-checkpoint-1"
-CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
-"""What a checkpoint folder consists of."""
-_CARD = "README.md"
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputConfig:
-    """How a file or sentence becomes what the network takes."""
-
-    num_frames: int = 8
-    """Frames sampled from a video."""
-    frames: TransformConfig = field(default_factory=TransformConfig)
-    """Frames to clip."""
-    max_seconds: float = 0.0
-    """Only the first seconds of a video are looked at (DiDeMo's annotators saw 30); 0 looks at all of it."""
-    max_text_length: int = 30
-    """Longest caption or question in word pieces, [CLS] and [SEP] included."""
-    lists_options: bool = True
-    """Show all options of a multiple-choice question in the text of each, as published; without, the question and the
-    option alone, which small models learn many times faster."""
-    num_views: int = 1
-    """Clips of ``num_frames`` that a video is seen by; their tokens are averaged (4 in the published TGIF tests)."""
-    burst_length: int = 1
-    """Frames taken in a row at each sampled place (4 in the published TGIF tests)."""
-    burst_interval: int = 1
-    """Distance between the frames of a burst (3 in the published TGIF tests)."""
-
-    def __post_init__(self) -> None:
-        for name in ("num_frames", "num_views", "burst_length", "burst_interval"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.num_frames * self.num_views % self.burst_length:
-            raise ConfigError(
-                f"{self.num_views} views of {self.num_frames} frames do not divide into bursts of {self.burst_length}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CloverConfig:
-    """Everything in config.json."""
-
-    format: Literal["clover-checkpoint-1"] = "clover-checkpoint-1"
-    """Version of the folder's layout."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """The network."""
-    inputs: InputConfig = field(default_factory=InputConfig)
-    """What goes into it."""
-    answers: tuple[str, ...] = ()
-    """The open-ended head's answer vocabulary, in the order of its scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,35 +72,9 @@ class Clover:
                 the Hub either, or the Hub cannot be reached.
             ConfigError: a revision is given, and the folder is here.
         """
-        if is_hub_id(folder) and not Path(folder).exists():
-            folder, revision = download(str(folder), (*CHECKPOINT_FILES, _CARD), revision=revision), None
-        folder = Path(folder)
-        missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
-        if missing and (refused := refused_address(folder)):
-            raise CheckpointError(refused)
-        if missing:
-            hint = "it does not exist" if not folder.exists() else f"it lacks {', '.join(missing)}"
-            if (folder / "encoders.json").is_file():
-                hint = "it holds imported encoders, which are no model yet: pre-train from it with --init"
-            raise CheckpointError(f"{folder} is not a checkpoint folder ({hint}); give the folder a run left behind")
-        if revision is not None:
-            raise ConfigError(f"revision {revision!r} is of a model on the Hub, and {folder} is here; leave it out")
-        config = _read_config(folder / "config.json")
-        weights = folder / "model.safetensors"
-        check_header(config.model, weights)
-        try:
-            state = load_file(weights, device=str(device))
-            with safe_open(weights, framework="pt") as file:
-                metadata = file.metadata() or {}
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{weights} is not a readable weights file ({error}); copy it again") from error
-        network = CloverModel(config.model)
-        load_strictly(network, state, source=str(weights))
-        tokenizer = Tokenizer.load(folder)
-        _check_sizes(folder, config, tokenizer)
-        clover = cls(network.to(device), tokenizer, config)
-        clover.source = folder
-        clover.history = from_metadata(metadata, source=str(weights))
+        found = read_checkpoint(folder, device=device, revision=revision)
+        clover = cls(found.network, found.tokenizer, found.config)
+        clover.source, clover.history = found.folder, found.history
         return clover
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -164,22 +84,7 @@ class Clover:
             CheckpointError: the folder holds something else too, which would be lost.
             WriteError: the place cannot be written.
         """
-        folder = Path(folder)
-        other = other_things(folder, CHECKPOINT_FILES)
-        if other:
-            raise CheckpointError(
-                f"{folder} holds other things ({', '.join(other[:3])}); save into a folder of its own"
-            )
-
-        metadata = {"format": "pt", **to_metadata(self.history)}
-
-        def fill(aside: Path) -> None:
-            plain = json.dumps(to_plain(self.config), indent=2)
-            (aside / "config.json").write_text(plain + "\n", encoding="utf-8")
-            save_tensors(aside / "model.safetensors", self.network.state_dict(), metadata)
-            self.tokenizer.save(aside)
-
-        write_folder(folder, fill)
+        write_checkpoint(folder, self.network, self.tokenizer, self.config, self.history)
 
     def card(self, records: Records | None = None, *, name: str = "Clover", license_name: str = "") -> str:
         """The model card, of the config and of what is recorded.
@@ -205,7 +110,7 @@ class Clover:
     @property
     def kept_card(self) -> bytes | None:
         """README.md of the folder that the model was loaded from; None where there is none."""
-        card = self.source / _CARD if self.source is not None else None
+        card = self.source / CARD_FILE if self.source is not None else None
         return card.read_bytes() if card is not None and card.is_file() else None
 
     def is_of_this(self, result: Mapping[str, Any]) -> bool:
@@ -245,7 +150,7 @@ class Clover:
             folder = Path(place) / "checkpoint"
             self.save_pretrained(folder)
             card = self.kept_card or self.card(name=name.rpartition("/")[2]).encode()
-            (folder / _CARD).write_bytes(card)
+            (folder / CARD_FILE).write_bytes(card)
             return upload(folder, name, private=private, commit_message=commit_message, revision=revision, token=token)
 
     @cached_property
@@ -431,29 +336,3 @@ class Clover:
         """Another model of these weights, with their history."""
         other.history = self.history
         return other
-
-
-def _check_sizes(folder: Path, config: CloverConfig, tokenizer: Tokenizer) -> None:
-    """Files of two runs in one folder would name wrong words, or none."""
-    num_words, num_answers = config.model.text.vocabulary_size, config.model.heads.num_answers
-    if tokenizer.vocabulary_size != num_words:
-        raise CheckpointError(
-            f"{folder}: tokenizer.json has {tokenizer.vocabulary_size} word pieces, the model {num_words}; "
-            "they are of two runs, copy the checkpoint again"
-        )
-    if len(config.answers) != num_answers:
-        raise CheckpointError(f"{folder}: config.json names {len(config.answers)} answers, the model has {num_answers}")
-
-
-def _read_config(path: Path) -> CloverConfig:
-    try:
-        plain: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not readable JSON ({error}); copy the checkpoint again") from error
-    if not isinstance(plain, dict) or plain.get("format") != _FORMAT:
-        raise CheckpointError(f"{path} is not a Clover checkpoint of a version this program reads ({_FORMAT})")
-    check_finite(plain, path)
-    try:
-        return from_plain(CloverConfig, plain, where=path.name)
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from error

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from clover.ablation.measures import EvaluationData, measure_zero_shot, read_figures, read_queries
+from clover.checkpoints import CloverConfig
 from clover.data.shapes.corpus import ShapesConfig, read_pairs, write_corpus
 from clover.data.text import Tokenizer
 from clover.evaluation.retrieval import evaluate_retrieval
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import small
-from clover.pipeline import Clover, CloverConfig
+from clover.pipeline import Clover
 from clover.recipes.ablation import combined
 
 SHAPES = ShapesConfig(num_videos=24, size=64, group_size=2, test_share=0.5, rich_words=True)

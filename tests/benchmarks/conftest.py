@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 
 
 @pytest.fixture(scope="session")

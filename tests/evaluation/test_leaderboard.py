@@ -11,6 +11,7 @@ from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.abstasks.task_metadata import TaskMetadata
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.data.video_writer import write_video
@@ -19,7 +20,7 @@ from clover.evaluation.leaderboard import VideoTextEncoder
 from clover.evaluation.retrieval import evaluate_retrieval
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.types import Pair
 
 TEXTS = ("a red ball moves left", "a green star spins", "a blue cross jumps", "two rings", "a heart", "nothing")

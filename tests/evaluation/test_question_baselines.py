@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.text import Tokenizer
 from clover.evaluation.figures import baselines_table, question_figures
 from clover.evaluation.open_answer import ORDER, evaluate_questions
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.types import OpenEnded
 
 ANSWERS = ("moves left", "moves right", "red", "nothing")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.data.video import read_frames, sample_indices
@@ -15,7 +16,7 @@ from clover.evaluation.open_answer import mean_interval
 from clover.evaluation.views import read_clip
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clover.checkpoints import CloverConfig
 from clover.data.collators import ChoiceBatch, PairBatch, QuestionBatch
 from clover.data.text import Tokenizer
 from clover.distributed import ALONE
@@ -13,7 +14,7 @@ from clover.experiment.tasks import AnswerTask, ChoiceTask, RetrievalTask
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
 from clover.objectives.contrastive import symmetric_info_nce
-from clover.pipeline import Clover, CloverConfig
+from clover.pipeline import Clover
 from clover.training.gradient_cache import exact_gradients
 from clover.training.parallel import caller_for
 

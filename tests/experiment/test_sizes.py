@@ -6,6 +6,7 @@ from itertools import combinations, permutations
 import pytest
 import torch
 
+from clover.checkpoints import InputConfig
 from clover.commands.effects import check_taken_over
 from clover.data.transforms import TransformConfig
 from clover.errors import ConfigError
@@ -14,7 +15,6 @@ from clover.experiment.sizes import differences, with_sizes_of
 from clover.modeling.model import CloverModel
 from clover.modeling.positions import fit_positions
 from clover.modeling.sizes import base, small, tiny
-from clover.pipeline import InputConfig
 from clover.training.adapters import MODULES, PARTS
 
 INPUTS = InputConfig(num_frames=8, frames=TransformConfig(size=64))

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from clover.checkpoints import InputConfig
 from clover.data.packing.encoding import EncodingConfig
 from clover.data.packing.pack import pack_here
 from clover.data.packing.settings import PackingConfig, Part
@@ -25,7 +26,6 @@ from clover.experiment.pieces import captioned_videos
 from clover.experiment.pretraining import Pretraining
 from clover.experiment.sources import open_pretraining_data
 from clover.modeling.sizes import tiny
-from clover.pipeline import InputConfig
 from clover.recipes.pretrain import RECIPES, webvid_cc3m
 from clover.training.optimizer import OptimizerConfig
 

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.modeling.initialise import new_model
 from clover.modeling.model import HeadConfig
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 
 TEXTS = ("a red ball moves left", "a green star spins", "what color is the ball?")
 ANSWERS = ("red", "blue", "yes")

@@ -10,6 +10,7 @@ from made_encoders import save_text, save_vision
 from plain_swin import made_state
 from safetensors.torch import save_file
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.cli import main
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
@@ -21,7 +22,7 @@ from clover.experiment.starting import Start
 from clover.modeling.initialise import new_model
 from clover.modeling.official import export_official
 from clover.modeling.sizes import base, tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.recipes.pretrain import shapes
 
 

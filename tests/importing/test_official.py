@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from made_encoders import vision_model
 from safetensors.torch import save_file
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.cli import main
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
@@ -26,7 +27,7 @@ from clover.modeling.pixels import PixelConfig, normalise
 from clover.modeling.sizes import base, tiny
 from clover.modeling.video_swin import VideoEncoder
 from clover.modeling.weights import check_fit, official_names
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.publishing.history import Event
 
 KEY_MAPS = json.loads((Path(__file__).parents[1] / "golden" / "key_maps.json").read_text())

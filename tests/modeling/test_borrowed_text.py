@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from made_encoders import CAPTIONS, TEXT_MODELS, save_text, save_vision, text_model, tokenizer
 from safetensors.torch import load_file, save_file
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.borrowed_tokenizer import tokenizer_of
 from clover.data.masking import TextMaskingConfig, mask_text
 from clover.data.tagging import tag
@@ -23,7 +24,7 @@ from clover.modeling.huggingface import architecture, config_of, read_config, re
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import around, tiny
 from clover.modeling.weights import load_strictly
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.types import IGNORED
 
 _KINDS = ("word_pieces", "byte_pairs", "unigrams")

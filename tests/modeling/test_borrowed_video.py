@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_encoders import IMAGE_MODELS, VIDEO_MODELS, save_vision, tokenizer, vision_model
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.config import from_plain, to_plain
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError, ConfigError
@@ -20,7 +21,7 @@ from clover.modeling.initialise import initialise, new_model
 from clover.modeling.model import ModelConfig
 from clover.modeling.sizes import around, tiny
 from clover.modeling.weights import load_strictly
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 
 _FRAMES = 4
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clover.checkpoints import CloverConfig
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError, ConfigError
 from clover.modeling.cross_layers import GatedLayer
@@ -17,7 +18,7 @@ from clover.modeling.initialise import initialise, new_model
 from clover.modeling.model import HeadConfig
 from clover.modeling.sizes import tiny
 from clover.modeling.weights import load_strictly, to_official
-from clover.pipeline import Clover, CloverConfig
+from clover.pipeline import Clover
 
 KINDS = get_args(FusionKind)
 ACROSS = KINDS[1:]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import clover.pipeline
+import clover.checkpoints
+from clover.checkpoints import CloverConfig
 from clover.config import flat, to_plain
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError, ConfigError
@@ -17,7 +18,7 @@ from clover.modeling.huggingface import config_of
 from clover.modeling.initialise import new_model
 from clover.modeling.model import HeadConfig
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig
+from clover.pipeline import Clover
 
 TEXTS = ["a red ball moves left", "what color is the ball?"]
 
@@ -51,8 +52,8 @@ def changed(checkpoint, place, way, value):
 @pytest.fixture
 def no_network(monkeypatch):
     """Whoever makes a network in memory, or reads weights, fails."""
-    for name in ("CloverModel", "load_file"):
-        monkeypatch.setattr(clover.pipeline, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"))
+    for name in ("CloverModel", "_read_weights"):
+        monkeypatch.setattr(clover.checkpoints, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"))
 
 
 @pytest.mark.parametrize(

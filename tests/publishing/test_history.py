@@ -7,12 +7,13 @@ import pytest
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError
 from clover.modeling.initialise import new_model
 from clover.modeling.model import HeadConfig
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.publishing.history import HISTORY_KEY, Event, kept_parts, of_teacher
 
 SWIN = Event(kind="import", title="Video Swin", parts=("video_encoder",), name="swin_base.pth", digest="ab12")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import ModelCard
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.cli import main
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.data.text import Tokenizer
@@ -14,7 +15,7 @@ from clover.evaluation.benchmarks import BENCHMARKS
 from clover.modeling.initialise import new_model
 from clover.modeling.model import HeadConfig
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.recipes.benchmarks import zero_shot_inputs
 
 RUN = {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.text import Tokenizer, choice_texts
 from clover.data.transforms import TransformConfig
 from clover.data.video_writer import write_video
@@ -13,7 +14,7 @@ from clover.errors import ConfigError
 from clover.modeling.initialise import new_model
 from clover.modeling.model import HeadConfig
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.search.asking import AskConfig, answer_distribution, answering_method, ask_library, asked_about
 from clover.search.engine import open_library
 from clover.search.indexing import index_videos

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.errors import ConfigError, LibraryError
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.search.confidence import NULL_SCORES, Calibration, calibrate, calibration_of, null_queries
 from clover.search.engine import SearchConfig, search
 from clover.search.index import Moment, create_index, open_index

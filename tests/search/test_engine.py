@@ -8,13 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.data.video_writer import write_video
 from clover.errors import LibraryError, MediaError
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.search.engine import SearchConfig, gone_videos, open_library, prune, search
 from clover.search.indexing import index_videos
 from clover.search.windows import WindowConfig

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.data.video_writer import write_video
 from clover.errors import LibraryError, MediaError
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.search.engine import open_library
 from clover.search.indexing import embed_windows, in_part, index_videos
 from clover.search.joining import join_libraries, part_folder

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.cli import main
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
@@ -12,7 +13,7 @@ from clover.data.video_writer import write_video
 from clover.errors import LibraryError
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.search.engine import open_library, search
 from clover.search.index import open_index
 from clover.search.indexing import index_videos

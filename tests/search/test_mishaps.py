@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from made_libraries import WIDTH, create, draw, moment
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.cli import main
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
@@ -20,7 +21,7 @@ from clover.files import WriteError
 from clover.modeling.initialise import new_model
 from clover.modeling.model import HeadConfig
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.search.index import SearchOptions, open_index
 
 QUESTION = "what color is the ball?"

@@ -11,13 +11,14 @@ from dataclasses import replace
 import numpy as np
 from starlette.testclient import TestClient
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.data.video_writer import write_video
 from clover.modeling.initialise import new_model
 from clover.modeling.model import HeadConfig
 from clover.modeling.sizes import tiny
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.search.engine import open_library
 from clover.search.indexing import index_videos
 from clover.search.windows import WindowConfig

@@ -10,13 +10,14 @@ from typing import Annotated, get_args
 import tyro
 
 from clover.allocator import keep_freed_memory
+from clover.checkpoints import CloverConfig
 from clover.commands.effects import check_effects, check_taken_over
 from clover.commands.options import parse
 from clover.commands.train import Resume, begin, report_skipped, with_batch, with_value_of_resume
 from clover.distributed import together
 from clover.errors import ConfigError
 from clover.experiment.distillation import Distillation, DistillationExperiment
-from clover.pipeline import Clover, CloverConfig
+from clover.pipeline import Clover
 from clover.recipes.distill import StudentSize, shapes_student
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from clover.checkpoints import CHECKPOINT_FILES
 from clover.commands.options import parse
 from clover.errors import ConfigError
 from clover.experiment.imported import ENCODER_FILES
 from clover.experiment.importing import ChannelOrder, PositionBias, VideoOptions, import_encoders
 from clover.experiment.official import CloverOptions, import_clover
 from clover.files import check_replaceable, check_writable
-from clover.pipeline import CHECKPOINT_FILES
 
 
 @dataclass(frozen=True, kw_only=True)

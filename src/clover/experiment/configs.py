@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from clover.checkpoints import InputConfig
 from clover.config import to_plain
 from clover.data.masking import TextMaskingConfig, VideoMaskingConfig
 from clover.errors import ConfigError
 from clover.modeling.model import ModelConfig
 from clover.objectives.pretraining import PretrainingObjectiveConfig
-from clover.pipeline import InputConfig
 from clover.training.adapters import PARTS, LoraConfig, Part
 from clover.training.checkpoint import KeepConfig
 from clover.training.compute import ComputeConfig

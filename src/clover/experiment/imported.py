@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from clover.checkpoints import InputConfig
 from clover.config import check_finite, from_plain, to_plain
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError, ConfigError
@@ -23,7 +24,6 @@ from clover.modeling.pixels import PixelConfig
 from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weights import fingerprint_of, save_tensors
-from clover.pipeline import InputConfig
 from clover.publishing.history import Event
 
 _FORMAT = "clover-encoders-1"

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from clover.checkpoints import CloverConfig, InputConfig
 from clover.data.annotations.problems import Problems
 from clover.data.annotations.vocabulary import read_vocabulary
 from clover.data.text import Tokenizer
@@ -39,7 +40,7 @@ from clover.modeling.positions import fit_positions
 from clover.modeling.weight_files import read_weights, weights_checksum
 from clover.modeling.weights import load_strictly, official_names
 from clover.modeling.windows import Size
-from clover.pipeline import Clover, CloverConfig, InputConfig
+from clover.pipeline import Clover
 from clover.publishing.history import Event
 
 _TITLE = "official Clover, "

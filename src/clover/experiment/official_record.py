@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from clover.checkpoints import CloverConfig
 from clover.config import check_finite, from_plain, to_plain
 from clover.errors import CheckpointError, ConfigError
 from clover.files import WriteError
 from clover.modeling.pixels import PixelConfig
 from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weight_files import read_whole
-from clover.pipeline import CloverConfig
 
 _META_KEY = "clover_config"
 """Under what a file that we exported keeps our config.json, so that it comes back as it went."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from clover.checkpoints import InputConfig
 from clover.config import to_plain
 from clover.data.batches import num_samples
 from clover.data.captioned import CaptionedVideo
@@ -29,7 +30,6 @@ from clover.distributed import current
 from clover.errors import ConfigError
 from clover.experiment.configs import DataConfig, RunConfig, StageConfig, deciding
 from clover.files import WriteError, check_writable
-from clover.pipeline import InputConfig
 from clover.training.checkpoint import TrainingStates, saved_states
 from clover.training.compute import Compute
 from clover.training.gradient_cache import Outputs, SplitLoss, exact_gradients

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clover.checkpoints import CloverConfig
 from clover.config import to_plain
 from clover.data.collators import LabelBatch, LabelCollator, PretrainingBatch, PretrainingCollator
 from clover.data.order import steps_of_epochs
@@ -30,7 +31,7 @@ from clover.modeling.initialise import initialise, new_model
 from clover.modeling.model import CloverModel, PretrainingOutput
 from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms, word_terms
 from clover.objectives.warm_start import label_loss
-from clover.pipeline import Clover, CloverConfig
+from clover.pipeline import Clover
 from clover.publishing.history import Event, of_stage
 from clover.training.adapters import WARMED, merge_adapters, prepare
 from clover.training.checkpoint import forget_states, saved_states

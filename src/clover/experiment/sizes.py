@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+from clover.checkpoints import InputConfig
 from clover.config import flat, to_plain
 from clover.modeling.model import ModelConfig
 from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
-from clover.pipeline import InputConfig
 from clover.training.adapters import Part
 
 _ON_VIDEO_WIDTH: frozenset[Part] = frozenset({"video_encoder", "fusion", "projections"})

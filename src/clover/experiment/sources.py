@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from clover.checkpoints import InputConfig
 from clover.data.captioned import Captioned, CorpusSamples
 from clover.data.collators import SampleReader
 from clover.data.corpora.loose import LooseCorpus
@@ -24,7 +25,6 @@ from clover.distributed import current
 from clover.errors import ConfigError, DataError
 from clover.experiment.configs import PretrainingDataConfig
 from clover.experiment.pieces import cache_folder, captioned_videos, clip_reader, corpus_fingerprint, tokenizer_for
-from clover.pipeline import InputConfig
 
 _TOKENIZER_CAPTIONS = 200_000
 """Most captions that a tokenizer is trained from: more of them hardly change its words, and take minutes."""

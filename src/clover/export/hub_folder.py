@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from clover.checkpoints import CHECKPOINT_FILES
 from clover.data.shapes.corpus import read_pairs, read_questions
 from clover.errors import ConfigError
 from clover.evaluation.benchmarks import BENCHMARKS
 from clover.evaluation.open_answer import evaluate_questions
 from clover.evaluation.retrieval import RetrievalResult, evaluate_retrieval, one_text_per_video
 from clover.files import check_replaceable, write_folder
-from clover.pipeline import CHECKPOINT_FILES, Clover
+from clover.pipeline import Clover
 from clover.publishing.card import check_license
 from clover.publishing.records import Measurement, Records, read_records
 from clover.recipes.benchmarks import zero_shot_inputs

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from clover.checkpoints import InputConfig
 from clover.data.transforms import TransformConfig
 from clover.evaluation.benchmarks import Benchmark
 from clover.experiment.configs import BenchmarkExperiment
 from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
-from clover.pipeline import Clover, InputConfig
+from clover.pipeline import Clover
 from clover.training.optimizer import OptimizerConfig
 
 FittingRecipe = Literal["published", "small", "borrowed"]

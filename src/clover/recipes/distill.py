@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Literal
 
+from clover.checkpoints import CloverConfig
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.distillation import DistillationExperiment
 from clover.modeling.model import ModelConfig
 from clover.modeling.sizes import small, tiny
 from clover.objectives.pretraining import PretrainingObjectiveConfig
-from clover.pipeline import CloverConfig
 from clover.recipes.pretrain import shapes
 
 StudentSize = Literal["tiny", "small"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from clover.checkpoints import InputConfig
 from clover.data.masking import TextMaskingConfig
 from clover.data.transforms import TransformConfig
 from clover.experiment.configs import PretrainingDataConfig, PretrainingExperiment, StageConfig
 from clover.modeling.sizes import base, small
 from clover.objectives.pretraining import PretrainingObjectiveConfig
-from clover.pipeline import InputConfig
 from clover.training.compute import ComputeConfig
 from clover.training.optimizer import OptimizerConfig
 
