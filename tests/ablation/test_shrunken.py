@@ -1,6 +1,7 @@
 """The whole experiment, shrunk: the real command, killed on its way and begun again, and its report."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -62,7 +63,14 @@ def test_two_systems_a_seed_and_the_report(tmp_path):
     assert "Clover (+RankL) &gt; COMB (Baseline)" in page
     assert page.count("data:image/") >= 10
     assert "http" not in page.replace("http://www.w3.org", "")
-    assert (out / "report.md").read_text().startswith("# Clover: the ablations\n")
+    text = (out / "report.md").read_text()
+    assert text.startswith("# Clover: the ablations\n")
+    table = text.partition("## Open questions, by what they ask\n")[2].partition("\n## ")[0]
+    kinds = [[cell.strip() for cell in line.split("|")[2:5]] for line in table.splitlines() if line.startswith("| ")]
+    counts, guessed = ([float(cells[place]) for cells in kinds if cells[0].isdigit()] for place in (0, 1))
+    questions = (out / "corpus" / "test_questions.jsonl").read_text().splitlines()
+    assert sum(counts) == len(questions)
+    assert 0 < sum(map(math.prod, zip(counts, guessed, strict=True))) / len(questions) < 60
     refused = subprocess.run(
         [*COMMAND, "ablate", "--out", str(out), "--num-steps", "5"], capture_output=True, text=True, check=False
     )

@@ -15,7 +15,7 @@ from clover.ablation.folders import AblationFolder
 from clover.ablation.results import Results, read_results
 from clover.ablation.settings import AblationConfig, stored
 from clover.config import to_plain
-from clover.data.shapes.corpus import read_pairs, read_paragraphs
+from clover.data.shapes.corpus import read_pairs, read_paragraphs, read_questions
 from clover.data.video import read_frames
 from clover.errors import DataError
 from clover.evaluation.retrieval import one_text_per_video
@@ -120,6 +120,7 @@ def _report(
             text="Which of two captions, told in the same words but for one thing, is nearer to the video?",
             tables=[tables.probes_table(results, results.systems)],
         ),
+        _questions_section(folder, results, config),
         Section(title="Losses of pre-training", plots=[_curves(results)]),
         *_sweep_sections(results),
         Section(title="What two systems find", panels=_panels(folder, results, config)),
@@ -153,6 +154,12 @@ def _same_compute_section(results: Results, found: list[Effect]) -> Section:
     names = [*longer, *(["clover"] if "clover" in results.systems else [])]
     shown = [tables.system_table(results, names), *([tables.effects_table(pairs)] if pairs else [])]
     return Section(title="The same compute", text=text, tables=shown)
+
+
+def _questions_section(folder: AblationFolder, results: Results, config: AblationConfig) -> Section:
+    asked = read_questions(folder.corpus, config.evaluated_split)
+    table = tables.questions_table(results, _main(results), asked, read_questions(folder.corpus, "train"))
+    return Section(title="Open questions, by what they ask", tables=[table])
 
 
 def _effect_plots(judged: list[Judged]) -> list[Plot]:

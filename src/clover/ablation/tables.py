@@ -16,9 +16,11 @@ from clover.ablation.claims import (
     Judged,
 )
 from clover.ablation.results import Results, RunResult, similarities
+from clover.evaluation.open_answer import most_frequent_answers
 from clover.evaluation.statistics import Difference
 from clover.recipes.ablation import SWEEPS, SYSTEMS
 from clover.report.ablation import Table
+from clover.types import OpenEnded
 
 _NOT_PUBLISHED = "†"
 _RETRIEVAL = ("paragraphs", "captions")
@@ -176,6 +178,32 @@ def probes_table(results: Results, names: Sequence[str]) -> Table:
         for name in names
     ]
     return Table(headings=["", "all", *classes], rows=rows, note="Percent; chance is 50.")
+
+
+def questions_table(
+    results: Results, names: Sequence[str], asked: Sequence[OpenEnded], trained: Sequence[OpenEnded]
+) -> Table:
+    """Accuracy on open questions by what they ask, beside that of the answer that training questions have most often.
+
+    Args:
+        results: All runs.
+        names: Systems, a column each.
+        asked: The questions of the evaluated split.
+        trained: Those of the training split.
+    """
+    guess = most_frequent_answers(trained)
+    is_guessed: dict[str, list[bool]] = {}
+    for row in asked:
+        kind = row.question_type or ""
+        is_guessed.setdefault(kind, []).append(row.answer == guess.get(kind))
+    rows = []
+    for kind, found in sorted(is_guessed.items(), key=lambda each: -len(each[1])):
+        of_systems = [[float(run.figures["open"]["by_type"][kind]) for run in runs_of(results, name)] for name in names]
+        rows.append([kind, str(len(found)), f"{100 * mean(found):.1f}", *map(spread, of_systems)])
+    note = "Percent; mean and standard deviation over seeds. Most frequent: always the answer that it has in training."
+    return Table(
+        headings=["", "questions", "most frequent", *(SYSTEMS[name].title for name in names)], rows=rows, note=note
+    )
 
 
 def sweep_tables(results: Results) -> list[Table]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,6 +102,14 @@ def evaluate_questions(
     )
 
 
+def most_frequent_answers(questions: Iterable[OpenEnded]) -> dict[str, str]:
+    """What is answered most often, by type of question; a type that a row does not name is empty."""
+    answers: dict[str, Counter[str]] = {}
+    for question in questions:
+        answers.setdefault(question.question_type or "", Counter())[question.answer] += 1
+    return {name: counter.most_common(1)[0][0] for name, counter in answers.items()}
+
+
 def _baselines(
     clover: Clover,
     rows: Sequence[OpenEnded],
@@ -113,10 +121,7 @@ def _baselines(
     views = {
         view: predict_answers(clover, rows, read_clip(clover, view), progress=progress).is_right for view in _VIEWS
     }
-    answers: dict[str, Counter[str]] = {}
-    for question in training_questions:
-        answers.setdefault(question.question_type or "", Counter())[question.answer] += 1
-    frequent = {name: counter.most_common(1)[0][0] for name, counter in answers.items()}
+    frequent = most_frequent_answers(training_questions)
     guessed = np.array([row.answer == frequent.get(row.question_type or "") for row in rows])
 
     def figures(chosen: np.ndarray) -> KindFigures:
