@@ -15,7 +15,14 @@ from clover.modeling.initialise import new_model
 from clover.modeling.model import HeadConfig
 from clover.modeling.sizes import tiny
 from clover.pipeline import Clover
-from clover.search.asking import AskConfig, answer_distribution, answering_method, ask_library, asked_about
+from clover.search.asking import (
+    AskConfig,
+    answer_distribution,
+    answering_method,
+    ask_library,
+    asked_about,
+    unseen_note,
+)
 from clover.search.engine import open_library
 from clover.search.indexing import index_videos
 from clover.search.windows import WindowConfig
@@ -64,6 +71,22 @@ def library(clover, folder, count=3):
 )
 def test_what_is_looked_for(question, asked):
     assert asked_about(question) == asked
+
+
+def test_when_time_is_up_the_best_moments_answer_and_the_others_are_counted(clover, tmp_path):
+    index = library(clover, tmp_path, count=7)
+    in_time = ask_library(index, clover, QUESTION, config=AskConfig(moments=7))
+    assert (len(in_time.evidence), in_time.num_unseen, unseen_note(in_time)) == (7, 0, "")
+    late = ask_library(index, clover, QUESTION, config=AskConfig(moments=7, ask_seconds=1e-9))
+    assert [one.span for one in late.evidence] == [one.span for one in in_time.evidence[:5]]
+    assert late.num_unseen == 2
+    assert "the last 2 were not looked at" in unseen_note(late)
+    for one in in_time.evidence[:5]:  # gone: time or not, somebody must answer
+        (tmp_path / one.span.video).unlink()
+    rest = ask_library(index, clover, QUESTION, config=AskConfig(moments=7, ask_seconds=1e-9))
+    assert [one.span for one in rest.evidence] == [one.span for one in in_time.evidence[5:]]
+    with pytest.raises(ConfigError, match=r"ask_seconds is 0\.0; use more than 0"):
+        AskConfig(ask_seconds=0.0)
 
 
 def test_answers_are_those_of_the_moments_weighed(clover, tmp_path):

@@ -12,6 +12,8 @@ from PIL import Image
 
 from clover.search.lock import lock_file
 from clover.serving.probing import probe_apart
+from clover.serving.problems import ServingError
+from clover.serving.room import Room
 
 
 @pytest.fixture
@@ -239,6 +241,37 @@ def test_the_watcher_and_the_indexer_survive_what_they_did_not_expect(client, sh
     client.app.state.service.shelf.refresh()
     assert client.get("/api/library").json()["num_videos"] == 2
     assert finished(client, send(client, content).json())["state"] == "done"
+
+
+def test_all_files_together_have_a_limit(shelf, place, clover):
+    content = (place / "videos" / "ball" / "0.mp4").read_bytes()
+    (shelf / "uploads").mkdir()
+    (shelf / "uploads" / "holiday.mp4").write_bytes(bytes(10 * len(content)))  # the user's own does not count
+    limits = {"uploads": shelf / "uploads", "max_uploads_bytes": 2 * len(content)}
+    with client_of(shelf / "library", clover, **limits) as client:
+        first = send(client, content)
+        assert first.status_code == 202
+        second = send(client, content)  # with the form around it the two are more
+        assert second.status_code == 507
+        assert "uploaded files may take" in second.json()["error"]
+        done = finished(client, first.json())
+        assert left(shelf) == sorted([done["video"]["name"], "holiday.mp4"])
+        (shelf / "uploads" / done["video"]["name"]).unlink()
+        assert send(client, content).status_code == 202
+
+
+def test_files_that_are_coming_count_and_let_go_of_their_room(tmp_path):
+    room = Room(tmp_path, 100)
+    with room.reserved(60):
+        with pytest.raises(ServingError) as caught, room.reserved(60):
+            pass
+        assert caught.value.status_code == 507
+        with room.reserved(40):
+            pass
+    with pytest.raises(ZeroDivisionError), room.reserved(100):
+        _ = 1 / 0
+    with room.reserved(100):
+        pass
 
 
 def test_without_a_folder_nothing_is_taken(place, clover):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from clover.search.asking import (
     ask_library,
     best_answers,
     not_sure,
+    unseen_note,
 )
 from clover.training.devices import choose_device
 
@@ -76,6 +78,8 @@ def ask(arguments: Sequence[str]) -> None:
         config=options.asking,
         where=options.where.as_filter(),
     )
+    if note := unseen_note(reply):
+        print(f"clover: {note} (--ask-seconds)", file=sys.stderr)
     _print_json(question, reply) if options.json else _print(reply)
 
 

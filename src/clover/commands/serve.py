@@ -40,6 +40,8 @@ class ServeOptions:
     """Folder for files uploaded in the browser, LIBRARY-uploads unless another is named; with "" none are taken."""
     max_upload_mib: int = 512
     """Largest file that is taken, in MiB."""
+    max_uploads_gib: float = 20.0
+    """Most that all uploaded files may take together, in GiB."""
     max_waiting: int = 64
     """Most searches and questions that wait; further ones are told to come again later."""
     device: str = "auto"
@@ -68,6 +70,7 @@ def serve(arguments: Sequence[str]) -> None:
         public_url=options.public_url,
         uploads=uploads,
         max_upload_bytes=options.max_upload_mib * 2**20,
+        max_uploads_bytes=int(options.max_uploads_gib * 2**30),
         max_waiting=options.max_waiting,
     )
     listening = bind(options.host, options.port)

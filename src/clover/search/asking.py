@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from clover.data.text import choice_texts
 from clover.errors import ConfigError
 from clover.pipeline import Answer, Clover
 from clover.search.engine import SearchConfig, search
-from clover.search.index import Filter, Index
+from clover.search.index import Filter, Index, Moment
 from clover.search.rerank import VideoTokens
 from clover.search.spans import Span
 
@@ -24,6 +25,8 @@ _SCORE_TEMPERATURE = 0.1
 _SIMILARITY_TEMPERATURE = 0.05
 _PAIRS = 64
 """Videos with a choice that are fused at once; more would not fit into memory."""
+_CLIPS = 5
+"""Windows that are read and encoded at once, before the clock is looked at."""
 
 _ASKING_WORDS = re.compile(
     r"^\W*(what|which|who|where|when|why|how( many| often)?|is there|are there|is|are|does|do|did)\b"
@@ -42,6 +45,8 @@ class AskConfig:
     """Say "I don't know" where the best answer is less probable."""
     min_confidence: float = 0.0
     """Look at no moment of less confidence; where none is left, say "I don't know"."""
+    ask_seconds: float = 60.0
+    """Look at no further moments after this time; the answer is from those seen by then, the best ones first."""
 
     def __post_init__(self) -> None:
         if self.moments < 1:
@@ -49,6 +54,8 @@ class AskConfig:
         for name in ("min_probability", "min_confidence"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use 0 (answer always) to 0.99")
+        if not self.ask_seconds > 0:
+            raise ConfigError(f"ask_seconds is {self.ask_seconds}; use more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +78,14 @@ class Reply:
         method: Where the probabilities come from, in words.
         evidence: What was looked at, best match first.
         unknown: Why the answer is "I don't know", or None.
+        num_unseen: Moments that there was no time to look at.
     """
 
     answers: list[Answer]
     method: str
     evidence: list[Evidence]
     unknown: str | None
+    num_unseen: int = 0
 
 
 def asked_about(question: str) -> str:
@@ -121,8 +130,8 @@ def ask_library(
     method = answering_method(clover, choices)
     results = SearchConfig(min_confidence=config.min_confidence)
     spans = search(index, clover, asked_about(question), config.moments, results, where=where, vector=vector)
-    known = (tokens or VideoTokens(clover)).of([span.best for span in spans])
-    seen = [(span, one) for span, one in zip(spans, known, strict=True) if one is not None]
+    known = _seen_in_time(tokens or VideoTokens(clover), [span.best for span in spans], config.ask_seconds)
+    seen = [(span, one) for span, one in zip(spans, known, strict=False) if one is not None]
     if not seen:
         reason = "the files of all moments found are gone or have changed" if spans else "no moment of the library fits"
         return Reply(answers=[], method=method, evidence=[], unknown=reason)
@@ -134,7 +143,31 @@ def ask_library(
         Evidence(span=span, weight=weight, answers=best_answers(names, row, num_answers))
         for (span, _), weight, row in zip(seen, weights.tolist(), probabilities, strict=True)
     ]
-    return Reply(answers=answers, method=method, evidence=evidence, unknown=not_sure(answers, config))
+    return Reply(
+        answers=answers,
+        method=method,
+        evidence=evidence,
+        unknown=not_sure(answers, config),
+        num_unseen=len(spans) - len(known),
+    )
+
+
+def _seen_in_time(
+    tokens: VideoTokens, moments: Sequence[Moment], seconds: float
+) -> list[Float[Tensor, "t h w d"] | None]:
+    """Encoded windows of the first moments; as many as there is time for, and those of one pass in any case."""
+    found: list[Float[Tensor, "t h w d"] | None] = []
+    deadline = time.monotonic() + seconds
+    while len(found) < len(moments) and (not any(one is not None for one in found) or time.monotonic() < deadline):
+        found += tokens.of(moments[len(found) : len(found) + _CLIPS])
+    return found
+
+
+def unseen_note(reply: Reply) -> str:
+    """A sentence about moments that there was no time for; empty where there was."""
+    if not reply.num_unseen:
+        return ""
+    return f"time was up: of the moments found, the last {reply.num_unseen} were not looked at"
 
 
 def not_sure(answers: Sequence[Answer], config: AskConfig) -> str | None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from clover.errors import CloverError
 from clover.pipeline import Answer, Clover
-from clover.search.asking import AskConfig, Reply, ask_library, asked_about
+from clover.search.asking import AskConfig, Reply, ask_library, asked_about, unseen_note
 from clover.search.engine import SearchConfig, search
 from clover.search.index import Filter, Index, Moment
 from clover.search.interface import VideoRecord
@@ -132,7 +132,7 @@ class Answerer:
             vector=vector,
         )
         spans = [one.span for one in reply.evidence]
-        notes = unread_notes(self._clover, task.text)
+        notes = [*unread_notes(self._clover, task.text), *filter(None, [unseen_note(reply)])]
         return Outcome(notes=notes, spans=spans, timelines=timelines(index, spans, vector), reply=reply)
 
 

@@ -62,6 +62,7 @@ class Service:
                 self.shelf,
                 clover,
                 max_bytes=config.max_upload_bytes,
+                max_folder_bytes=config.max_uploads_bytes,
                 on_end=lambda state: self.metrics.uploads.labels(state).inc(),
             )
         )

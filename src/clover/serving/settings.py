@@ -35,6 +35,8 @@ class ServingConfig:
     """Folder for uploaded files; None refuses them."""
     max_upload_bytes: int = 512 * 2**20
     """Largest file that may be uploaded."""
+    max_uploads_bytes: int = 20 * 2**30
+    """Most that all uploaded files may take together."""
     max_body_bytes: int = 256 * 2**10
     """Largest body of any other request."""
     max_query_characters: int = 10_000
@@ -51,6 +53,8 @@ class ServingConfig:
     """Longest that a body, or the next part of an upload, may take to come."""
     rerank_seconds: float = 10.0
     """Longest that one search is re-ranked."""
+    ask_seconds: float = 20.0
+    """Longest that moments are looked at for one question; it is answered from those seen by then."""
     clip_seconds: float = 120.0
     """Longest clip that is cut."""
     clip_bytes: int = 2**30
@@ -74,7 +78,14 @@ class ServingConfig:
             raise ConfigError(
                 f"{where} can be reached from other machines; set a token with --token-file or CLOVER_TOKEN"
             )
-        for name in ("max_waiting", "max_upload_bytes", "max_body_bytes", "max_query_characters", "max_requests"):
+        for name in (
+            "max_waiting",
+            "max_upload_bytes",
+            "max_uploads_bytes",
+            "max_body_bytes",
+            "max_query_characters",
+            "max_requests",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use 1 or more")
         url = urlsplit(self.public_url)

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import secrets
-import shutil
 import threading
 import time
 from collections import OrderedDict, deque
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import anyio
 from anyio.to_thread import run_sync
+from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.requests import Request
 
 from clover.errors import LibraryBusyError
@@ -28,6 +28,7 @@ from clover.serving.forms import FileForm
 from clover.serving.probing import Probed, probe_apart
 from clover.serving.problems import ServingError, busy, printable
 from clover.serving.records import UploadState
+from clover.serving.room import OWN_NAME, Room
 from clover.serving.shelf import Shelf, shown, video_id
 
 TAG = "uploaded"
@@ -38,15 +39,12 @@ _MOST_WAITING = 32
 _MOST_REMEMBERED = 1_000
 _MOST_AT_ONCE = 4
 _LONGEST_NAME = 48
-_SPARE_BYTES = 256 * 2**20
 _RETRY_SECONDS = 2.0
 """Between two looks whether the library is free again."""
 _PATIENCE_SECONDS = 600.0
 """Longest that one file waits for it."""
 _OLD_SECONDS = 24 * 3600
 _OWN_PART = re.compile(r"\.[0-9a-f]{16}\.part")
-_OWN_NAME = re.compile(r".+-[0-9a-f]{16}\.\w+")
-"""As `Uploads` names what it takes: the folder may hold files of the user's own, which are left alone."""
 
 
 @dataclass
@@ -77,9 +75,11 @@ class Uploads:
         clover: Clover,
         *,
         max_bytes: int,
+        max_folder_bytes: int,
         on_end: Callable[[str], None] = lambda state: None,
     ) -> None:
         self._folder, self._shelf, self._clover, self._max_bytes = folder, shelf, clover, max_bytes
+        self._room = Room(folder, max_folder_bytes)
         self._on_end = on_end
         self._known: OrderedDict[str, Upload] = OrderedDict()
         self._waiting: deque[Upload] = deque()
@@ -119,18 +119,20 @@ class Uploads:
         """Take the file of a form; it is indexed later.
 
         Raises:
-            ServingError: it is too large (413), no media (415), broken (422), or too many are waiting (503).
+            ServingError: it is too large (413), no media (415), broken (422), too many are waiting (503), or all
+                together would be too large (507).
         """
         if len(self) >= _MOST_WAITING or self._receiving.value == 0:
             raise busy(30, "many files are being taken in; try again later")
         name = secrets.token_hex(8)
         aside = self._folder / f".{name}.part"
+        length = int(request.headers.get("content-length", self._max_bytes))
         async with self._receiving:
             try:
-                await run_sync(self._make_room, int(request.headers.get("content-length", "0")))
-                given = await self._write(request, aside)
-                found = await run_sync(probe_apart, aside)
-                path = await run_sync(self._keep, aside, name, given, found)
+                async with contextmanager_in_threadpool(self._room.reserved(length)):
+                    given = await self._write(request, aside)
+                    found = await run_sync(probe_apart, aside)
+                    path = await run_sync(self._keep, aside, name, given, found)
             except OSError as error:
                 _log.warning("an upload could not be stored: %s", error)
                 raise busy(60, "the file cannot be stored at present; try again later") from None
@@ -139,11 +141,6 @@ class Uploads:
         upload = Upload(id=name, name=printable(Path(given).name or path.name, 200), path=path)
         self._remember(upload)
         return upload
-
-    def _make_room(self, num_bytes: int) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(self._folder).free < num_bytes + _SPARE_BYTES:
-            raise OSError("the disk of the uploads is nearly full")
 
     async def _write(self, request: Request, aside: Path) -> str:
         """Write the file of a form; gives the name it came with."""
@@ -179,7 +176,7 @@ class Uploads:
                 with suppress(OSError):
                     if time.time() - path.stat().st_mtime > _OLD_SECONDS:
                         path.unlink()
-            elif _OWN_NAME.fullmatch(path.name) and not path.is_symlink() and str(path) not in there:
+            elif OWN_NAME.fullmatch(path.name) and not path.is_symlink() and str(path) not in there:
                 self._remember(Upload(id=secrets.token_hex(8), name=shown(path.name), path=path))
 
     def _run(self) -> None:

@@ -49,7 +49,10 @@ async def ask(request: Request, body: AskRequest) -> AskReply:
         choices=tuple(body.choices),
         num_answers=body.num_answers,
         config=AskConfig(
-            moments=body.moments, min_probability=body.min_probability, min_confidence=body.min_confidence
+            moments=body.moments,
+            min_probability=body.min_probability,
+            min_confidence=body.min_confidence,
+            ask_seconds=service.config.ask_seconds,
         ),
         where=opened.filter(body.filters, body.video),
     )

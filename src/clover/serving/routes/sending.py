@@ -31,7 +31,7 @@ _FORM: dict[str, Any] = {
 }
 
 
-@router.post("", status_code=202, openapi_extra=_FORM)
+@router.post("", status_code=202, openapi_extra=_FORM, responses={507: {"model": ErrorReply}})
 async def send(request: Request) -> UploadReply:
     """Take a video or image in; it is indexed afterwards."""
     service = service_of(request)
