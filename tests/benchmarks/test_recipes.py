@@ -71,6 +71,7 @@ def test_recipes_are_the_published_rows(name):
         inputs.max_text_length,
         BENCHMARKS[name].num_answers,
     ) == PUBLISHED[name]
+    assert optimizer.decays_position_bias == (optimizer.head_rate_factor == 10)  # the question answering configs
     assert made.batch_size == made.reference_batch_size
     assert inputs.lists_options
     if BENCHMARKS[name].family != "retrieval" and name != "msrvtt-mc":

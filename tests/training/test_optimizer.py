@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,24 @@ def test_biases_norms_and_position_tables_do_not_decay():
             assert f"{name}.weight" in free
         if isinstance(module, (nn.Linear, nn.Embedding)):
             assert f"{name}.weight" not in free
+
+
+def test_position_tables_decay_where_asked_for():
+    config = OptimizerConfig(weight_decay=0.5, decays_position_bias=True)
+    network = new_model(tiny(vocabulary_size=50))
+    tables = {weight for name, weight in network.named_parameters() if name.endswith("position_bias")}
+    decay = {weight: group["weight_decay"] for group in _groups(network, config) for weight in group["params"]}
+    assert tables and all(decay[table] == 0.5 for table in tables)
+    plain = {
+        weight: group["weight_decay"]
+        for group in _groups(network, replace(config, decays_position_bias=False))
+        for weight in group["params"]
+    }
+    assert {weight for weight in decay if decay[weight] != plain[weight]} == tables
+
+
+def _groups(network, config):
+    return Optimizer(network, config, num_steps=1).adam.param_groups
 
 
 def test_gradients_are_clipped_and_the_norm_is_told():

@@ -56,6 +56,7 @@ class PublishedRecipe:
     gradient_norm: float
     mixed_precision: bool = True
     head_rate_factor: float = 1.0
+    decays_position_bias: bool = False
     dropout: float = 0.0
 
 
@@ -127,6 +128,7 @@ def _question_recipe(num_epochs: int, *, dropout: float, **others: Any) -> Publi
         warmup_start=1e-4,
         gradient_norm=50.0,
         head_rate_factor=10.0,
+        decays_position_bias=True,
         dropout=dropout,
         **values,
     )

@@ -153,7 +153,7 @@ def wherever(deciding: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-_LATER: dict[str, Any] = {"layer_rate_decay": 1.0}
+_LATER: dict[str, Any] = {"layer_rate_decay": 1.0, "decays_position_bias": False}
 """Settings that came later, and the value that means what was done before: runs of then go on."""
 
 

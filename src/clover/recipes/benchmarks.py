@@ -54,6 +54,7 @@ def published(row: Benchmark) -> BenchmarkExperiment:
             final_factor=0.0,
             stepping=recipe.stepping,
             head_rate_factor=recipe.head_rate_factor,
+            decays_position_bias=recipe.decays_position_bias,
         ),
         dropout=recipe.dropout,
         num_answers=row.num_answers or 1,

@@ -21,7 +21,7 @@ class OptimizerConfig:
     learning_rate: float = 5e-5
     """Peak learning rate."""
     weight_decay: float = 0.005
-    """Decay of weight matrices; none on biases, norms and relative position bias tables."""
+    """Decay of weight matrices; none on biases, norms and (see decays_position_bias) position bias tables."""
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's averaging factors."""
     epsilon: float = 1e-8
@@ -38,6 +38,8 @@ class OptimizerConfig:
     """Whether the cosine moves with every step or, as in some published fine-tunings, once an epoch."""
     head_rate_factor: float = 1.0
     """Multiplies the learning rate of answer and choice heads (10 in the published QA runs)."""
+    decays_position_bias: bool = False
+    """Decay relative position bias tables too, as the published question answering runs do."""
     layer_rate_decay: float = 1.0
     """The learning rate of each layer of an encoder is that of the layer above times this; 1: all learn alike. What
     comes before the first layer (embeddings) is one layer more."""
@@ -78,9 +80,9 @@ def schedule_factor(step: int, num_steps: int, config: OptimizerConfig, *, steps
     return cosine * (config.warmup_start + (1 - config.warmup_start) * step / warmup_steps)
 
 
-def is_decayed(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay applies: to matrices, less embeddings' biases, norms and position-bias tables."""
-    return parameter.ndim > 1 and not name.endswith("position_bias")
+def is_decayed(name: str, parameter: nn.Parameter, *, decays_position_bias: bool = False) -> bool:
+    """Whether weight decay applies: to matrices, less biases, norms and, unless they are asked for, position biases."""
+    return parameter.ndim > 1 and (decays_position_bias or not name.endswith("position_bias"))
 
 
 def layer_rate_factors(module: nn.Module, decay: float) -> dict[nn.Parameter, float]:
@@ -120,7 +122,8 @@ class Optimizer:
             if parameter.requires_grad:
                 is_head = name.startswith(("answer_head.", "choice_head."))
                 factor = config.head_rate_factor if is_head else decayed_rates.get(parameter, 1.0)
-                groups.setdefault((is_decayed(name, parameter), factor), []).append(parameter)
+                decayed = is_decayed(name, parameter, decays_position_bias=config.decays_position_bias)
+                groups.setdefault((decayed, factor), []).append(parameter)
         self.adam = torch.optim.AdamW(
             [
                 {
