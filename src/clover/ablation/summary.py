@@ -30,6 +30,13 @@ _OTHERS = (("ind-a", "comb"), ("ind-f", "comb"), ("clover", "ind-a"), ("clover",
 _SAME_COMPUTE = (("clover", "comb-compute"), ("clover", "ind-a-compute"), ("clover", "ind-f-compute"))
 _FRESH = (("clover-fresh", "comb-fresh"),)
 _NUM_PANELS, _NUM_SHOWN = 4, 3
+_TOLD = {
+    "holds": "hold",
+    "does not hold": "do not hold",
+    "cannot be told": "cannot be told",
+    "not measured": "not measured",
+}
+"""Verdicts on several claims."""
 
 
 def summarise(folder: AblationFolder) -> tuple[list[Judged], Results]:
@@ -101,11 +108,7 @@ def _report(
         f"{' or '.join(map(str, machine['threads_per_run']))} thread(s) each",
     ]
     counts = Counter(each.verdict for each in judged)
-    headline = [
-        (str(counts[verdict]), f"claims: {verdict}")
-        for verdict in ("holds", "does not hold", "cannot be told", "not measured")
-        if counts[verdict]
-    ]
+    headline = [(str(counts[verdict]), f"claims {told}") for verdict, told in _TOLD.items() if counts[verdict]]
     sections = [
         Section(title="The paper's claims", tables=[tables.claims_table(judged)], plots=_effect_plots(judged)),
         _systems_section(results),

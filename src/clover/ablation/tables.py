@@ -44,7 +44,13 @@ def interval(ends: tuple[float, float], digits: int = 1) -> str:
     """Of a difference."""
     if not all(np.isfinite(ends)):
         return "unbounded"
-    return " to ".join(f"{end:+.{digits}f}" for end in ends)
+    return " to ".join(signed(end, digits) for end in ends)
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A difference; what rounds to nothing has no sign."""
+    shown = f"{value:+.{digits}f}"
+    return shown if any(digit in "123456789" for digit in shown) else shown[1:]
 
 
 def system_table(results: Results, names: Sequence[str]) -> Table:
@@ -98,7 +104,7 @@ def claims_table(judged: Sequence[Judged]) -> Table:
         ours = ["-", "-", "-"]
         if found:
             ours = [
-                f"{found.mean:+.{digits}f}",
+                signed(found.mean, digits),
                 interval(found.interval, digits),
                 interval(found.seed_interval, digits),
             ]
@@ -120,7 +126,7 @@ def effects_table(effects: Sequence[Effect]) -> Table:
         found, digits = each.found, 3 if each.what.evaluation == "similarity" else 1
         names = f"{SYSTEMS[each.first].title} - {SYSTEMS[each.second].title}"
         rows.append(
-            [names, f"{each.what.evaluation}, {each.what.metric.replace('_', ' ')}", f"{found.mean:+.{digits}f}"]
+            [names, f"{each.what.evaluation}, {each.what.metric.replace('_', ' ')}", signed(found.mean, digits)]
             + [interval(ends, digits) for ends in (found.interval, found.seed_interval, found.query_interval)]
             + [str(len(found.by_seed)), _told(found)]
         )
@@ -199,8 +205,11 @@ def questions_table(
     rows = []
     for kind, found in sorted(is_guessed.items(), key=lambda each: -len(each[1])):
         of_systems = [[float(run.figures["open"]["by_type"][kind]) for run in runs_of(results, name)] for name in names]
-        rows.append([kind, str(len(found)), f"{100 * mean(found):.1f}", *map(spread, of_systems)])
-    note = "Percent; mean and standard deviation over seeds. Most frequent: always the answer that it has in training."
+        rows.append([kind, str(len(found)), f"{100 * mean(found):.0f}", *(spread(values, 0) for values in of_systems)])
+    note = (
+        "Percent; mean and standard deviation over seeds. Most frequent: whoever always gives the answer that training "
+        "questions of that kind have most often."
+    )
     return Table(
         headings=["", "questions", "most frequent", *(SYSTEMS[name].title for name in names)], rows=rows, note=note
     )
