@@ -37,6 +37,12 @@ def test_every_system_differs_from_the_one_before_in_one_field():
         if system.derives_from and not system.is_footnote
     }
     assert found == expected
+    variants = {
+        name: differing(system.recipe(), SYSTEMS[system.derives_from].recipe())
+        for name, system in SYSTEMS.items()
+        if system.is_variant
+    }
+    assert variants == {"tma-sm-adjectives": {"text_masking.mask_adjectives"}}
 
 
 def test_every_sweep_changes_one_field_of_clover():

@@ -29,6 +29,7 @@ _STEPS = (("tma", "comb"), ("tma-sm", "tma"), ("clover", "tma-sm"), ("clover", "
 _OTHERS = (("ind-a", "comb"), ("ind-f", "comb"), ("clover", "ind-a"), ("clover", "ind-f"), ("clover-32", "clover"))
 _SAME_COMPUTE = (("clover", "comb-compute"), ("clover", "ind-a-compute"), ("clover", "ind-f-compute"))
 _FRESH = (("clover-fresh", "comb-fresh"),)
+_VARIANTS = (("tma-sm-adjectives", "tma-sm"), ("tma-sm-adjectives", "tma"))
 _NUM_PANELS, _NUM_SHOWN = 4, 3
 _TOLD = {
     "holds": "hold",
@@ -50,7 +51,7 @@ def summarise(folder: AblationFolder) -> tuple[list[Judged], Results]:
     if config is None:
         raise DataError(f"{folder.path} has no settings.json; restore it, or run the ablation in another folder")
     judged = judge(results)
-    found = effects(results, (*_STEPS, *_OTHERS, *_SAME_COMPUTE, *_FRESH))
+    found = effects(results, (*_STEPS, *_OTHERS, *_SAME_COMPUTE, *_FRESH, *_VARIANTS))
     write_text(folder.path / "ablation.json", json.dumps(_plain(results, config, judged, found), indent=1) + "\n")
     write_ablation_report(folder.path, _report(folder, results, config, judged, found))
     return judged, results
@@ -113,6 +114,7 @@ def _report(
         Section(title="The paper's claims", tables=[tables.claims_table(judged)], plots=_effect_plots(judged)),
         _systems_section(results),
         _same_compute_section(results, found),
+        *_variant_sections(results, found),
         Section(
             title="What the embeddings are like (Table 4)",
             tables=[tables.similarity_table(results, _main(results))],
@@ -163,6 +165,16 @@ def _questions_section(folder: AblationFolder, results: Results, config: Ablatio
     asked = read_questions(folder.corpus, config.evaluated_split)
     table = tables.questions_table(results, _main(results), asked, read_questions(folder.corpus, "train"))
     return Section(title="Open questions, by what they ask", tables=[table])
+
+
+def _variant_sections(results: Results, found: list[Effect]) -> list[Section]:
+    names = [name for name in results.systems if SYSTEMS[name].is_variant]
+    if not names:
+        return []
+    beside = [SYSTEMS[name].derives_from for name in names if SYSTEMS[name].derives_from in results.systems]
+    pairs = [each for each in found if (each.first, each.second) in _VARIANTS]
+    shown = [tables.system_table(results, [*dict.fromkeys(beside), *names])]
+    return [Section(title="Looked into", tables=[*shown, *([tables.effects_table(pairs)] if pairs else [])])]
 
 
 def _effect_plots(judged: list[Judged]) -> list[Plot]:

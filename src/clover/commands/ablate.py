@@ -42,7 +42,7 @@ class AblateOptions:
     """Seeds of every system."""
     systems: tuple[str, ...] = tuple(name for name, system in SYSTEMS.items() if not system.is_footnote)
     """Which; besides the seven of the paper ind-a-compute, ind-f-compute and comb-compute, which get Clover's compute,
-    and comb-fresh and clover-fresh, which start from nothing."""
+    comb-fresh and clover-fresh, which start from nothing, and tma-sm-adjectives, which masks adjectives too."""
     settings: tuple[str, ...] = tuple(SWEEPS)
     """Which settings clover ablate sweep changes, one at a time."""
     part: str = "1/1"

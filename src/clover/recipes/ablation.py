@@ -55,6 +55,11 @@ def with_semantic_masking() -> PretrainingExperiment:
     return replace(with_tri_modal_alignment(), text_masking=TextMaskingConfig())
 
 
+def with_semantic_masking_of_adjectives() -> PretrainingExperiment:
+    """+TMA+SM as the paper's text has it: adjectives are masked too, which its run leaves alone."""
+    return replace(with_semantic_masking(), text_masking=TextMaskingConfig(mask_adjectives=True))
+
+
 def clover() -> PretrainingExperiment:
     """Clover, +TMA+SM+RankL: complete samples are ranked before masked ones."""
     before = with_semantic_masking()
@@ -86,15 +91,17 @@ class System:
     """A system whose operations it gets, as more steps; empty: the same number of steps as all."""
     is_warm: bool = True
     """Whether its encoders start from the warm ones."""
+    is_variant: bool = False
+    """Whether it was added to find out why another does what it does."""
 
     @property
     def is_footnote(self) -> bool:
         """Whether it is none of the seven."""
-        return bool(self.has_compute_of) or not self.is_warm
+        return bool(self.has_compute_of) or not self.is_warm or self.is_variant
 
 
 def _footnotes(systems: tuple[System, ...]) -> tuple[System, ...]:
-    """The cheaper systems with Clover's compute, and two from fresh weights."""
+    """The cheaper systems with Clover's compute, two from fresh weights, and one that looks into semantic masking."""
     longer = [
         replace(
             system,
@@ -117,7 +124,14 @@ def _footnotes(systems: tuple[System, ...]) -> tuple[System, ...]:
         for system in systems
         if system.name in ("comb", "clover")
     ]
-    return (*longer, *fresh)
+    adjectives = System(
+        name="tma-sm-adjectives",
+        title="+TMA+SM, adjectives too",
+        recipe=with_semantic_masking_of_adjectives,
+        derives_from="tma-sm",
+        is_variant=True,
+    )
+    return (*longer, *fresh, adjectives)
 
 
 _SEVEN = (
@@ -136,7 +150,7 @@ _SEVEN = (
 )
 
 SYSTEMS: dict[str, System] = {system.name: system for system in (*_SEVEN, *_footnotes(_SEVEN))}
-"""The seven systems, the three cheaper ones with Clover's compute, and two from nothing."""
+"""The seven systems, the three cheaper ones with Clover's compute, two from nothing, and a variant."""
 
 
 def step_flops(experiment: PretrainingExperiment) -> int:
