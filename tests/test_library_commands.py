@@ -163,7 +163,7 @@ def test_filters(place):
     assert run(*search[:3], "--tags", "none")[1] == "nothing: no video of the library is as asked for\n"
 
 
-def test_a_library_is_asked(place):
+def test_a_library_is_asked(place, monkeypatch):
     question = "what color is the ball?"
     status, output, errors = run("ask", place / "library", question)
     assert (status, errors) == (0, "")
@@ -175,6 +175,12 @@ def test_a_library_is_asked(place):
     reply = json.loads(output)
     assert reply["method"].startswith("similarity of embeddings")
     assert {row["answer"] for row in reply["answers"]} == {"grey", "green"}
+    assert "num_unseen" not in reply
+    monkeypatch.setattr("clover.search.asking._CLIPS", 1)
+    status, output, errors = run("ask", place / "library", question, "--ask-seconds", "1e-9", "--json")
+    late = json.loads(output)
+    assert (status, late["num_unseen"], len(late["evidence"])) == (0, 2, 1)
+    assert errors == ("clover: time was up: of the moments found, the last 2 were not looked at (--ask-seconds)\n")
     status, output, _ = run("ask", place / "library", question, "--min-probability", "0.98")
     assert (status, output.splitlines()[0][:14]) == (0, "I don't know: ")
 

@@ -165,3 +165,13 @@ class Probe:
     changed: str
     word_class: str
     index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resized:
+    """A table of positions that was resized."""
+
+    part: str
+    """Of the network."""
+    told: str
+    """Which, from what to what."""

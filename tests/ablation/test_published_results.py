@@ -6,6 +6,8 @@ from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
+import pytest
+
 from clover.ablation.claims import METRIC
 from clover.recipes.ablation import SYSTEMS
 
@@ -51,14 +53,63 @@ def test_no_system_is_at_chance_or_at_the_ceiling():
                 assert (CHANCE_OF_CHOICE if evaluation == "choice" else 5) < value < 80
 
 
+TOLD = """
+clover comb paragraphs | by 2.3 (0.2 to 4.5
+clover comb captions | by 3.5 (1.5 to 5.6
+clover ind-a captions | by 4.9 (2.5 to 7.3)
+tma comb captions | by 3.4 (1.5 to 5.2)
+tma comb choice | and 2.7 (0.0 to 5.5)
+tma comb paragraphs | R@1, −0.2 (−2.2 to 2.1)
+clover ind-f choice | choices by 25.5 (21.0 to 30.0)
+clover ind-f open | open questions by 2.4 (1.3 to 3.5)
+clover comb choice | choices 0.9 (−2.9 to 4.6)
+clover comb open | open questions 0.0 (−1.3 to 1.3)
+clover-32 clover open | by 4.3 (2.2 to 6.7)
+clover-32 clover choice | choices −6.1 (−9.3 to −3.2)
+clover-32 clover paragraphs | paragraphs −5.7 (−8.1 to −3.3)
+clover-32 clover captions | captions −4.1 (−6.7 to −1.8)
+"""
+NOT_LEARNED = {"is there": 48.6, "how many": 48.7, "texture": 65.4, "shape": 12.5, "repetition": 24.5}
+"""Kinds of questions, and how often their most frequent answer is right (a table of the report)."""
+
+
+def page():
+    return (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8").partition("## What came out")[2]
+
+
+def minus(value):
+    return f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−")
+
+
+@pytest.mark.parametrize("line", TOLD.strip().splitlines())
+def test_the_page_tells_these_differences(line):
+    names, told = line.split(" | ")
+    first, second, evaluation = names.split()
+    (effect,) = (
+        each
+        for each in FOUND["effects"]
+        if [each["first"], each["second"], each["evaluation"], each["metric"]]
+        == [first, second, evaluation, METRIC[evaluation]]
+    )
+    low, high = map(minus, effect["interval"])
+    assert told.rstrip(")").endswith(f"{minus(effect['mean'])} ({low} to {high}")
+    assert told in " ".join(page().split())
+
+
+@pytest.mark.parametrize("kind", NOT_LEARNED)
+def test_no_system_has_learned_these_kinds_of_questions(kind):
+    for name in SEVEN:
+        found = mean(VALUES[name, seed, "open", f"accuracy: {kind}"] for seed in SEEDS)
+        assert found < NOT_LEARNED[kind] + 3
+
+
 def test_the_page_shows_these_figures():
-    page = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8").partition("## What came out")[2]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if " ± " in line]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page().splitlines() if " ± " in line]
     shown = [row[1:] for row in rows[:7]]
     for name, cells in zip(SEVEN, shown, strict=True):
         for cell, evaluation in zip(cells, ("paragraphs", "captions", "choice", "open"), strict=True):
             values = [VALUES[name, seed, evaluation, METRIC[evaluation]] for seed in SEEDS]
             assert cell == f"{mean(values):.1f} ± {stdev(values):.1f}", (name, evaluation)
     counts = [sum(claim["verdict"] == verdict for claim in FOUND["claims"]) for verdict in ("holds", "does not hold")]
-    told = re.search(r"(\d+) hold, (\d+) do not hold, and (\d+) cannot", page)
+    told = re.search(r"(\d+) hold, (\d+) do not hold, and (\d+) cannot", page())
     assert [int(count) for count in told.groups()] == [*counts, 26 - sum(counts)]

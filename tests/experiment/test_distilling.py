@@ -170,6 +170,31 @@ def test_what_does_not_fit_the_teacher_is_refused(teacher, corpus, tmp_path):  #
         replace(plain, num_similar_texts=0)
 
 
+def test_weights_to_start_from_must_fit_the_teacher_too(teacher, corpus, tmp_path, capsys):  # noqa: F811
+    taught = Clover.from_pretrained(teacher)
+    model = replace(taught.config.model, embedding_width=32)
+    init = tmp_path / "init"
+    Clover(new_model(model, seed=3), taught.tokenizer, replace(taught.config, model=model)).save_pretrained(init)
+    experiment = student_of(teacher, corpus, init=str(init))
+    with pytest.raises(ConfigError) as caught:
+        Distillation(teacher, experiment, tmp_path / "run", quiet=True)
+    assert str(caught.value) == (
+        f"--init {init} has embeddings 32 wide, and the teacher's are 48 wide: leave projections out of --init-parts, "
+        "or give --distillation.embedding-weight 0"
+    )
+    parts = ("video_encoder", "text_encoder", "masked_words")
+    run = Distillation(teacher, replace(experiment, init_parts=parts), tmp_path / "run", quiet=True)
+    assert run.config.model.embedding_width == 48
+    for command in (["pretrain", "shapes"], ["distill", str(teacher)]):
+        wrong = ["--init", str(init), "--model.text.transformer.num-layers", "7", "--data.corpus", str(corpus)]
+        assert main([*command, *wrong, "--out", str(tmp_path / "out")]) == 2
+        assert capsys.readouterr().err == (
+            f"clover: --model.text.transformer.num-layers 7 does not fit the weights of --init {init}, which have 1 "
+            "there; leave it out, or leave their part out of --init-parts\n"
+        )
+        assert not (tmp_path / "out").exists()
+
+
 def test_the_command(teacher, corpus, tmp_path, capsys):  # noqa: F811
     few = ["--data.corpus", str(corpus), "--data.num-kept-frames", "8", "--training.num-steps", "2"]
     few += ["--batch-size", "8", "--micro-batch-size", "4", "--training.optimizer.warmup-share", "0"]

@@ -5,16 +5,17 @@ from itertools import combinations, permutations
 
 import pytest
 import torch
+from transformers import Swinv2Config
 
 from clover.checkpoints import InputConfig
-from clover.commands.effects import check_taken_over
 from clover.data.transforms import TransformConfig
 from clover.errors import ConfigError
-from clover.experiment.configs import PretrainingExperiment
-from clover.experiment.sizes import differences, with_sizes_of
+from clover.experiment.sizes import check_kept, differences, with_sizes_of
+from clover.modeling.borrowed_shape import describe_video
+from clover.modeling.huggingface import architecture
 from clover.modeling.model import CloverModel
 from clover.modeling.positions import fit_positions
-from clover.modeling.sizes import base, small, tiny
+from clover.modeling.sizes import around, base, small, tiny
 from clover.training.adapters import MODULES, PARTS
 
 INPUTS = InputConfig(num_frames=8, frames=TransformConfig(size=64))
@@ -24,6 +25,7 @@ MODELS = {
     "base": replace(base(), text=replace(base().text, vocabulary_size=40)),
     "wide head": replace(tiny(vocabulary_size=40), embedding_width=48, projection_width=40),
 }
+STAGES = {"image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
 SUBSETS = [parts for count in range(1, len(PARTS) + 1) for parts in combinations(PARTS, count)]
 _STATES = {}
 
@@ -83,14 +85,27 @@ def test_what_the_weights_compute_with_comes_along_though_no_shape_tells_it():
     assert with_sizes_of(ours, theirs, ("fusion", "projections"), INPUTS) == ours
 
 
+def test_an_encoder_of_others_does_not_keep_the_other_ones_sizes_away():
+    """Around a borrowed video encoder the text encoder is Clover's own."""
+    ours, own = small(vocabulary_size=40), tiny(vocabulary_size=40)
+    config = describe_video(architecture(Swinv2Config(**STAGES)), num_frames=2, frame_size=32, source="x")
+    theirs = around(own, video=config)
+    adopted = with_sizes_of(ours, theirs, ("text_encoder", "masked_words"), INPUTS)
+    assert adopted.text.transformer == own.text.transformer
+    assert adopted.video == ours.video
+    borrowed = around(ours, video=config)
+    adopted = with_sizes_of(borrowed, own, ("text_encoder",), INPUTS)
+    assert adopted.text.transformer == own.text.transformer
+    assert adopted.video == config
+
+
 def test_an_option_that_the_weights_overrule_is_refused():
-    recipe = PretrainingExperiment(model=tiny(vocabulary_size=40))
-    video = replace(recipe.model.video, depths=(1, 2))
-    given = replace(recipe, model=replace(recipe.model, video=video))
+    recipe = tiny(vocabulary_size=40)
+    given = replace(recipe, video=replace(recipe.video, depths=(1, 2)))
     with pytest.raises(ConfigError) as caught:
-        check_taken_over(given, recipe, recipe)
+        check_kept(given, recipe, recipe, source="init")
     assert str(caught.value).startswith(
-        "--model.video.depths 1 2 does not fit the weights that the run starts from, which have 1 1 there; leave it out"
+        "--model.video.depths 1 2 does not fit the weights of --init init, which have 1 1 there; leave it out"
     )
-    check_taken_over(given, recipe, given)
-    check_taken_over(recipe, recipe, given)
+    check_kept(given, recipe, given, source="init")
+    check_kept(recipe, recipe, given, source="init")

@@ -88,6 +88,9 @@ def test_mistakes_are_one_line(place, tmp_path, monkeypatch):
             ((place / "library", "--token-file", tmp_path / "none"), "cannot be read"),
             ((place / "library", "--token-file", tmp_path / "short"), "16 or more"),
             ((place / "library", "--max-waiting", "0"), "max_waiting is 0"),
+            ((place / "library", "--max-uploads-gib", "nan"), "--max-uploads-gib is nan; give a number of GiB"),
+            ((place / "library", "--max-uploads-gib", "inf"), "--max-uploads-gib is inf; give"),
+            ((place / "library", "--max-uploads-gib", "0"), "--max-uploads-gib is 0.0; give"),
             ((place / "nothing", "--port", "0"), "nothing is not a library"),
             ((place / "library", "--port", "0", "--checkpoint", tmp_path), "is not a checkpoint folder"),
         ):

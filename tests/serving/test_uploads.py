@@ -4,6 +4,7 @@ import io
 import struct
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -261,17 +262,42 @@ def test_all_files_together_have_a_limit(shelf, place, clover):
 
 
 def test_files_that_are_coming_count_and_let_go_of_their_room(tmp_path):
-    room = Room(tmp_path, 100)
-    with room.reserved(60):
-        with pytest.raises(ServingError) as caught, room.reserved(60):
+    room, one, two = Room(tmp_path, 100), "0" * 16, "1" * 16
+    with room.reserved(one, 60):
+        with pytest.raises(ServingError) as caught, room.reserved(two, 60):
             pass
         assert caught.value.status_code == 507
-        with room.reserved(40):
+        (tmp_path / f".{one}.part").write_bytes(bytes(60))  # counts once, before its name and with it
+        with room.reserved(two, 40):
             pass
-    with pytest.raises(ZeroDivisionError), room.reserved(100):
-        _ = 1 / 0
-    with room.reserved(100):
+        (tmp_path / f".{one}.part").rename(tmp_path / f"film-{one}.mp4")
+        with room.reserved(two, 40):
+            pass
+    with pytest.raises(ServingError), room.reserved(two, 41):
         pass
+    (tmp_path / f"film-{one}.mp4").unlink()
+    with pytest.raises(ZeroDivisionError), room.reserved(one, 100):
+        _ = 1 / 0
+    with room.reserved(two, 100):
+        pass
+
+
+def test_what_is_deleted_while_it_is_counted_takes_no_room(tmp_path, monkeypatch):
+    gone = tmp_path / f"film-{'0' * 16}.mp4"
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter([gone]))
+    with Room(tmp_path, 100).reserved("1" * 16, 100):
+        pass
+
+
+def test_a_length_that_lies_beside_chunks_is_refused(client, shelf):
+    def chunks():
+        yield b"x" * 300_000
+
+    for address, kind in (("/api/uploads", "multipart/form-data; boundary=a"), ("/api/search", "application/json")):
+        headers = {"Content-Type": kind, "Content-Length": "5", "Transfer-Encoding": "chunked"}
+        reply = client.post(address, content=chunks(), headers=headers)
+        assert (reply.status_code, left(shelf)) == (411, [])
+        assert "Content-Length alone" in reply.json()["error"]
 
 
 def test_without_a_folder_nothing_is_taken(place, clover):

@@ -146,15 +146,21 @@ class RunResult:
         """All its figures, one a row."""
         own = {"system": self.system, "seed": self.seed}
         for evaluation, figures in self.figures.items():
-            for metric, value in figures.items():
-                if isinstance(value, dict):
-                    continue
-                if not metric.startswith("num_"):
-                    yield own | {"evaluation": evaluation, "metric": metric, "value": round(float(value), 4)}
+            for metric, value in _single(figures):
+                yield own | {"evaluation": evaluation, "metric": metric, "value": round(value, 4)}
         found = similarities(self.queries("zero_shot.json"))
         for metric in ("positive", "margin"):
             value = round(float(found[metric].mean()), 4)
             yield own | {"evaluation": "similarity", "metric": metric, "value": value}
+
+
+def _single(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Figures by name, those of kinds of questions as ``accuracy: KIND``; counts are none."""
+    for metric, value in figures.items():
+        if metric == "by_type":
+            yield from ((f"accuracy: {kind}", float(each)) for kind, each in value.items())
+        elif not metric.startswith("num_"):
+            yield metric, float(value)
 
 
 @dataclass(frozen=True)

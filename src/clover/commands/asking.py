@@ -121,8 +121,14 @@ def _print_json(question: str, reply: Reply) -> None:
         {**span_row(one.span), "weight": round(one.weight, 4), "answers": _answer_rows(one.answers)}
         for one in reply.evidence
     ]
-    row = {"question": question, "answers": _answer_rows(reply.answers), "method": reply.method, "evidence": evidence}
-    print(json.dumps(row if reply.unknown is None else {**row, "unknown": reply.unknown}))
+    row: dict[str, Any] = {
+        "question": question,
+        "answers": _answer_rows(reply.answers),
+        "method": reply.method,
+        "evidence": evidence,
+    }
+    row |= {"unknown": reply.unknown} if reply.unknown is not None else {}
+    print(json.dumps(row | ({"num_unseen": reply.num_unseen} if reply.num_unseen else {})))
 
 
 def _print(reply: Reply) -> None:

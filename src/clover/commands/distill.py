@@ -11,7 +11,7 @@ import tyro
 
 from clover.allocator import keep_freed_memory
 from clover.checkpoints import CloverConfig
-from clover.commands.effects import check_effects, check_taken_over
+from clover.commands.effects import check_effects
 from clover.commands.options import parse
 from clover.commands.train import Resume, begin, report_skipped, with_batch, with_value_of_resume
 from clover.distributed import together
@@ -62,8 +62,7 @@ def distill(arguments: Sequence[str]) -> None:
         out = Path(options.out)
         resume = begin(out, resume=options.resume, overwrite=options.overwrite)
         experiment = with_batch(options.experiment, options.batch_size, options.micro_batch_size)
-        run = Distillation(teacher, experiment, out, quiet=not processes.is_first)
-        check_taken_over(options.experiment, recipe, run.experiment)
+        run = Distillation(teacher, experiment, out, recipe=recipe, quiet=not processes.is_first)
         run.run(resume=resume)
         if processes.is_first:
             report_skipped(run.skipped)

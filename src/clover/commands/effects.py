@@ -5,7 +5,6 @@ from __future__ import annotations
 from clover.errors import ConfigError
 from clover.experiment.configs import PretrainingExperiment
 from clover.experiment.distillation import DistillationExperiment
-from clover.experiment.sizes import as_words, differences
 
 
 def check_effects(given: PretrainingExperiment, recipe: PretrainingExperiment) -> None:
@@ -35,26 +34,6 @@ def check_effects(given: PretrainingExperiment, recipe: PretrainingExperiment) -
         raise ConfigError("--data.vocabulary-size has no effect: --text-encoder brings its own tokenizer; leave it out")
     if isinstance(given, DistillationExperiment):
         _check_words(given, recipe)
-
-
-def check_taken_over(given: PretrainingExperiment, recipe: PretrainingExperiment, run: PretrainingExperiment) -> None:
-    """Compare what was asked for with what the weights that a run starts from have made of it.
-
-    Args:
-        given: The run as the command line makes it.
-        recipe: What it was made from.
-        run: The run with the sizes of its weights.
-
-    Raises:
-        ConfigError: the weights have another size than an option gives; the line names both.
-    """
-    asked = differences(recipe.model, given.model)
-    taken = {name: value for name, value in differences(given.model, run.model).items() if name in asked}
-    for name, value in taken.items():
-        raise ConfigError(
-            f"--model.{name.replace('_', '-')} {as_words(asked[name])} does not fit the weights that the run starts "
-            f"from, which have {as_words(value)} there; leave it out, or leave their part out of --init-parts"
-        )
 
 
 def _check_words(given: DistillationExperiment, recipe: PretrainingExperiment) -> None:

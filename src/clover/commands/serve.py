@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import webbrowser
@@ -62,6 +63,8 @@ def serve(arguments: Sequence[str]) -> None:
     from clover.serving.server import address_of, bind, run
     from clover.serving.settings import ServingConfig
 
+    if not 0 < options.max_uploads_gib < math.inf:
+        raise ConfigError(f"--max-uploads-gib is {options.max_uploads_gib}; give a number of GiB above 0")
     share_arenas()
     uploads = uploads_folder(options)
     config = ServingConfig(

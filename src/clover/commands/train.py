@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 import tyro
 
 from clover.allocator import keep_freed_memory
-from clover.commands.effects import check_effects, check_taken_over
+from clover.commands.effects import check_effects
 from clover.commands.options import choose, parse
 from clover.data.annotations.problems import counted
 from clover.distributed import current, together
@@ -88,8 +88,7 @@ def pretrain(arguments: Sequence[str]) -> None:
         out = Path(options.out)
         resume = begin(out, resume=options.resume, overwrite=options.overwrite)
         experiment = with_batch(options.experiment, options.batch_size, options.micro_batch_size)
-        run = Pretraining(experiment, out, quiet=not processes.is_first)
-        check_taken_over(options.experiment, recipe, run.experiment)
+        run = Pretraining(experiment, out, recipe=recipe, quiet=not processes.is_first)
         run.run(resume=resume)
         if processes.is_first:
             report_skipped(run.skipped)

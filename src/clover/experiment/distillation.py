@@ -103,19 +103,26 @@ class Distillation(Pretraining):
     title = "distillation"
 
     def __init__(
-        self, teacher: str | Path, experiment: DistillationExperiment, folder: Path, *, quiet: bool = False
+        self,
+        teacher: str | Path,
+        experiment: DistillationExperiment,
+        folder: Path,
+        *,
+        recipe: DistillationExperiment | None = None,
+        quiet: bool = False,
     ) -> None:
+        """Read the teacher and what the run needs; arguments and errors as of `Pretraining`."""
         self.teacher = Clover.from_pretrained(teacher, device=Compute(experiment.compute).device)
         self.teacher.network.requires_grad_(False)
-        _check_fit(self.teacher, experiment)
         if not experiment.init:
             experiment = replace(experiment, data=replace(experiment.data, tokenizer=str(teacher)))
         self._distillation = experiment
-        super().__init__(experiment, folder, quiet=quiet)
-        ours = replace(experiment, model=self.experiment.model, inputs=self.experiment.inputs)
-        _check_fit(self.teacher, ours)  # once more: --init may bring other sizes
+        super().__init__(experiment, folder, recipe=recipe, quiet=quiet)
         if self.tokenizer.fingerprint != self.teacher.tokenizer.fingerprint:
             raise ConfigError(f"{experiment.init} has other word pieces than the teacher {teacher}: leave --init out")
+
+    def _check_adopted(self, experiment: PretrainingExperiment) -> None:
+        _check_fit(self.teacher, self._distillation, experiment)
 
     def _more_settings(self) -> dict[str, Any]:
         return {"teacher": self.teacher.fingerprint}
@@ -129,7 +136,7 @@ class Distillation(Pretraining):
         return collator, loss
 
 
-def _check_fit(teacher: Clover, experiment: DistillationExperiment) -> None:
+def _check_fit(teacher: Clover, asked: DistillationExperiment, experiment: PretrainingExperiment) -> None:
     """Both must read the same clips, and where embeddings are matched, give such of one width."""
     ours, theirs = experiment.inputs, teacher.config.inputs
     for name, own, taught in (
@@ -141,8 +148,14 @@ def _check_fit(teacher: Clover, experiment: DistillationExperiment) -> None:
                 f"{name} is {own}, and the teacher reads {taught}: both see the same clips, give {taught}"
             )
     widths = experiment.model.embedding_width, teacher.config.model.embedding_width
-    if experiment.distillation.embedding_weight and widths[0] != widths[1]:
+    if not asked.distillation.embedding_weight or widths[0] == widths[1]:
+        return
+    if "projections" in asked.init_parts and asked.init and asked.model.embedding_width == widths[1]:
         raise ConfigError(
-            f"model.embedding_width is {widths[0]}, and the teacher's embeddings are {widths[1]} wide: "
-            f"give {widths[1]}, or --distillation.embedding-weight 0"
+            f"--init {asked.init} has embeddings {widths[0]} wide, and the teacher's are {widths[1]} wide: leave "
+            "projections out of --init-parts, or give --distillation.embedding-weight 0"
         )
+    raise ConfigError(
+        f"model.embedding_width is {widths[0]}, and the teacher's embeddings are {widths[1]} wide: "
+        f"give {widths[1]}, or --distillation.embedding-weight 0"
+    )

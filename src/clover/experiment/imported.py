@@ -25,6 +25,7 @@ from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weights import fingerprint_of, save_tensors
 from clover.publishing.history import Event
+from clover.types import Resized
 
 _FORMAT = "clover-encoders-1"
 _CONFIG, _WEIGHTS, _WORDS = "encoders.json", "encoders.safetensors", "tokenizer.json"
@@ -134,7 +135,7 @@ class Encoders:
                 parts=taken[one.part],
                 name=one.file,
                 digest=one.sha256,
-                resized=one.resized,
+                resized=tuple(Resized(part=one.part.replace(" ", "_"), told=told) for told in one.resized),
             )
             for one in self.config.sources
             if taken[one.part]

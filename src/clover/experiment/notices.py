@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.sizes import as_words, differences
+from clover.modeling.model import ModelConfig
 from clover.training.adapters import WARMED
 
 
@@ -23,9 +24,19 @@ def tell_left_out(asked: PretrainingExperiment, experiment: PretrainingExperimen
         print(f"no warm start of the {' and the '.join(left_out)}: {brings} trained weights", file=sys.stderr)
 
 
-def tell_taken_over(asked: PretrainingExperiment, experiment: PretrainingExperiment) -> None:
-    """Say which settings of the network come with the weights that the run starts from."""
-    changed = differences(asked.model, experiment.model)
+def tell_taken_over(asked: ModelConfig, adopted: ModelConfig, final: ModelConfig) -> None:
+    """Say which settings of a network come with the weights that its run starts from.
+
+    Args:
+        asked: The network as it was asked for.
+        adopted: With what the weights bring.
+        final: With encoders of transformers on top, which may bring others again.
+    """
+    again = differences(adopted, final)
+    changed = {name: value for name, value in differences(asked, adopted).items() if name not in again}
+    for kind in ("video", "text"):
+        if type(getattr(adopted, kind)) is not type(getattr(final, kind)):
+            changed = {name: value for name, value in changed.items() if not name.startswith(f"{kind}.")}
     if changed:
         settings = ", ".join(f"{name} {as_words(value)}" for name, value in changed.items())
         print(f"taken over with the weights: {settings}", file=sys.stderr)

@@ -117,7 +117,7 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
     )
     config = CloverConfig(model=model, inputs=inputs, answers=answers)
     told = [f"official Clover, {found.task}: {sum(value.numel() for value in state.values()) / 1e6:.1f} M weights"]
-    told += [f"  resized: {line}" for line in resized]
+    told += [f"  resized: {one.told}" for one in resized]
     reasons = sorted(set(found.unused.values()))
     told += [f"  not used: {sum(why == reason for why in found.unused.values())} of {reason}" for reason in reasons]
     told += _told_of_fresh(fresh, found)
@@ -130,7 +130,7 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
         name=file.path.name,
         digest=weights_checksum(file.path),
         fresh=parts_of(fresh),
-        resized=tuple(resized),
+        resized=resized,
     )
     clover.history = (event,)
     return clover, told

@@ -24,6 +24,7 @@ from clover.experiment.borrowing import borrow
 from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding, wherever
 from clover.experiment.notices import tell_left_out, tell_taken_over, tell_untrained
 from clover.experiment.pieces import Stage, states_folder
+from clover.experiment.sizes import check_kept
 from clover.experiment.sources import open_pretraining_data
 from clover.experiment.starting import Start
 from clover.experiment.validation import FIGURES, Validation
@@ -145,17 +146,40 @@ class Pretraining:
     title = "pre-training"
     """What its record calls the run."""
 
-    def __init__(self, experiment: PretrainingExperiment, folder: Path, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        experiment: PretrainingExperiment,
+        folder: Path,
+        *,
+        recipe: PretrainingExperiment | None = None,
+        quiet: bool = False,
+    ) -> None:
+        """Read what the run needs; nothing is trained or written yet.
+
+        Args:
+            experiment: The run.
+            folder: Where it leaves its states, records and checkpoint.
+            recipe: What the settings were made from; those that differ and that its starting weights overrule are
+                refused. None: starting weights overrule in silence.
+            quiet: Print nothing.
+
+        Raises:
+            ConfigError: settings do not go together, or with the data or the starting weights.
+            CheckpointError: the starting weights cannot be read, or do not fit.
+            DataError: the data cannot be read.
+        """
         self.folder, self.quiet = Path(folder), quiet
         Compute(experiment.compute)  # a device that is not there is known before any work
         start = Start.read(experiment.init, experiment.init_parts) if experiment.init else None
         asked = experiment
-        experiment = start.adopted_by(experiment) if start else experiment
-        if not quiet:
-            tell_taken_over(asked, experiment)
+        experiment = adopted = start.adopted_by(experiment) if start else experiment
+        if start is not None and recipe is not None:
+            check_kept(asked.model, recipe.model, adopted.model, source=start.source)
         borrowed = borrow(experiment, start, quiet=quiet)
         self.experiment = experiment = borrowed.experiment
+        self._check_adopted(experiment)
         if not quiet:
+            tell_taken_over(asked.model, adopted.model, experiment.model)
             tell_left_out(asked, experiment)
         _check_text_length(experiment, start)
         words = (start.words if start else "") or experiment.data.tokenizer
@@ -191,6 +215,9 @@ class Pretraining:
             data=lambda: self._settings["data"],
             starting_checkpoint=self._init_fingerprint,
         )
+
+    def _check_adopted(self, experiment: PretrainingExperiment) -> None:
+        """Whether the run with its starting weights makes sense; for runs that ask for more than pre-training does."""
 
     def _open_validation(self) -> Validation | None:
         config, best_by = self.experiment.validation, self.experiment.keep.best_by

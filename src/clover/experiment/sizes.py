@@ -8,6 +8,7 @@ from typing import Any
 
 from clover.checkpoints import InputConfig
 from clover.config import flat, to_plain
+from clover.errors import ConfigError
 from clover.modeling.model import ModelConfig
 from clover.modeling.text_encoder import TextEncoderConfig
 from clover.modeling.video_swin import VideoEncoderConfig
@@ -58,9 +59,10 @@ def with_text(model: ModelConfig, text: TextEncoderConfig) -> ModelConfig:
 def with_sizes_of(model: ModelConfig, theirs: ModelConfig, parts: Collection[Part], inputs: InputConfig) -> ModelConfig:
     """A network that the weights of some parts of another fit.
 
-    Parts that begin fresh keep their own sizes, except for the widths at which they meet the others. Extents of tables
-    of positions stay too, where the tokens are the same: the tables are resized. Around encoders of transformers
-    nothing is changed here.
+    Parts that begin fresh keep their own sizes, unless they meet the others at another width: then an encoder gets the
+    whole geometry of the other network's, and the fusion its heads and widths. Extents of tables of positions stay,
+    where the tokens are the same: the tables are resized. An encoder of transformers, on either side, changes nothing
+    here; of the text, fusion and projections go with it.
 
     Args:
         model: The network.
@@ -68,13 +70,13 @@ def with_sizes_of(model: ModelConfig, theirs: ModelConfig, parts: Collection[Par
         parts: Parts whose weights are taken from it.
         inputs: What goes into the network.
     """
-    encoders = (model.video, theirs.video), (model.text, theirs.text)
-    if not all(isinstance(one, (VideoEncoderConfig, TextEncoderConfig)) for pair in encoders for one in pair):
-        return model
-    if "video_encoder" in parts or (
-        _ON_VIDEO_WIDTH.intersection(parts) and model.own_video.output_width != theirs.own_video.output_width
+    if _are(VideoEncoderConfig, model.video, theirs.video) and (
+        "video_encoder" in parts
+        or (_ON_VIDEO_WIDTH.intersection(parts) and model.video.output_width != theirs.video.output_width)
     ):
         model = _with_their_video(model, theirs.own_video, inputs)
+    if not _are(TextEncoderConfig, model.text, theirs.text):
+        return model
     if "text_encoder" in parts or (_ON_TEXT_WIDTH.intersection(parts) and model.text.width != theirs.text.width):
         model = _with_their_text(model, theirs.own_text)
     if "fusion" in parts:
@@ -84,6 +86,10 @@ def with_sizes_of(model: ModelConfig, theirs: ModelConfig, parts: Collection[Par
     if "projections" in parts:
         model = replace(model, embedding_width=theirs.embedding_width, projection_width=theirs.projection_width)
     return model
+
+
+def _are(kind: type, *configs: object) -> bool:
+    return all(isinstance(config, kind) for config in configs)
 
 
 def _with_their_video(model: ModelConfig, theirs: VideoEncoderConfig, inputs: InputConfig) -> ModelConfig:
@@ -113,3 +119,23 @@ def differences(old: Any, new: Any) -> dict[str, Any]:
 def as_words(value: Any) -> str:
     """A setting as the command line takes it."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def check_kept(asked: ModelConfig, recipe: ModelConfig, adopted: ModelConfig, *, source: str) -> None:
+    """Compare what was asked for with what weights have made of it.
+
+    Args:
+        asked: A run's network, as the command line makes it.
+        recipe: What it was made from.
+        adopted: The same with the sizes of the weights.
+        source: Where the weights come from, for the message.
+
+    Raises:
+        ConfigError: the weights have another size than an option gives; the line names both.
+    """
+    given, overruled = differences(recipe, asked), differences(asked, adopted)
+    for name in (name for name in given if name in overruled):
+        raise ConfigError(
+            f"--model.{name.replace('_', '-')} {as_words(given[name])} does not fit the weights of --init {source}, "
+            f"which have {as_words(overruled[name])} there; leave it out, or leave their part out of --init-parts"
+        )

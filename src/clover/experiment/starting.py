@@ -24,6 +24,7 @@ from clover.modeling.weights import load_strictly
 from clover.pipeline import Clover
 from clover.publishing.history import Event, kept_parts
 from clover.training.adapters import MODULES, Part
+from clover.types import Resized
 
 _NOT_IMPORTED = r"video_encoder\.mask_token|fusion_encoder\..*"
 """Names of ours that encoders of others have nothing for; the fusion gets layers of the text encoder, and no more."""
@@ -172,25 +173,25 @@ class Start:
                 weights["fusion"] = first_layers_for_fusion(self.encoders.state, num_layers)
         taken = "|".join(re.escape(name) for part in weights for name in MODULES[part])
         state = {name: value for part in weights.values() for name, value in part.items()}
-        told: list[str] = []
+        resized: tuple[Resized, ...] = ()
         if self.model is not None:
-            state, told = fit_positions(state, self.model, network.config)
+            state, resized = fit_positions(state, self.model, network.config)
         load_strictly(network, state, source=self.source, may_lack=rf"(?!(?:{taken})\.).*{may_lack}")
         counts = {str(part): len(names) for part, names in weights.items()}
         if not quiet:
-            self._tell(counts, told, [part for part in self.fresh if part not in given])
-        return counts, self._origins(tuple(told))
+            self._tell(counts, resized, [part for part in self.fresh if part not in given])
+        return counts, self._origins(resized)
 
-    def _origins(self, resized: tuple[str, ...]) -> tuple[Event, ...]:
+    def _origins(self, resized: tuple[Resized, ...]) -> tuple[Event, ...]:
         """Where the weights come from, and that tables were resized in the last step, if they were."""
         return (*self.history[:-1], *(replace(event, resized=resized or event.resized) for event in self.history[-1:]))
 
-    def _tell(self, counts: dict[str, int], resized: list[str], lacking: Sequence[Part]) -> None:
+    def _tell(self, counts: dict[str, int], resized: Sequence[Resized], lacking: Sequence[Part]) -> None:
         parts = ", ".join(f"{count} of {part}" for part, count in counts.items())
         fresh = f"; fresh: {', '.join(lacking)}" if lacking else ""
         print(f"weights from {self.source}: {parts}{fresh}", file=sys.stderr)
-        for line in resized:
-            print(f"resized: {line}", file=sys.stderr)
+        for one in resized:
+            print(f"resized: {one.told}", file=sys.stderr)
 
 
 def _history(clover: Clover, parts: Iterable[Part]) -> tuple[Event, ...]:

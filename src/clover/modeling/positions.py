@@ -12,6 +12,7 @@ from torch import Tensor
 from clover.modeling.model import ModelConfig
 from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.windows import Size
+from clover.types import Resized
 
 _BIAS = ".attention.position_bias"
 
@@ -64,7 +65,7 @@ def resized_grid(table: Float[Tensor, "old d"], num_cells: int) -> Float[Tensor,
 
 def fit_positions(
     state: Mapping[str, Tensor], old: ModelConfig, new: ModelConfig
-) -> tuple[dict[str, Tensor], list[str]]:
+) -> tuple[dict[str, Tensor], tuple[Resized, ...]]:
     """Resize the position tables of a state dict, and only them, to a network of other extents.
 
     Args:
@@ -73,33 +74,37 @@ def fit_positions(
         new: The network that they are for.
 
     Returns:
-        The weights, and a line about each kind of table that was resized. What cannot be resized stays as it is.
+        The weights, and what was resized, one for each kind of table. What cannot be resized stays as it is.
     """
     fitted = dict(state)
-    told: list[str] = []
+    resized: list[Resized] = []
+
+    def tell(part: str, told: str) -> None:
+        resized.append(Resized(part=part, told=told))
+
     biases = [name for name in state if name.endswith(_BIAS)]
     if biases and isinstance(old.video, VideoEncoderConfig) and isinstance(new.video, VideoEncoderConfig):
         window, new_window = old.video.window, new.video.window
         if window != new_window:
             for name in biases:
                 fitted[name] = resized_bias(state[name], window, new_window)
-            told.append(f"position biases from a window of {_by(window)} to {_by(new_window)}")
+            tell("video_encoder", f"position biases from a window of {_by(window)} to {_by(new_window)}")
     name = "text_encoder.position_embedding.weight"
     if name in state and len(state[name]) != new.text.max_length:
         fitted[name] = resized_words(state[name], new.text.max_length)
         how = "cut" if new.text.max_length < len(state[name]) else "drawn out"
-        told.append(f"text positions {how} from {len(state[name])} to {new.text.max_length}")
+        tell("text_encoder", f"text positions {how} from {len(state[name])} to {new.text.max_length}")
     name = "fusion_encoder.temporal_position"
     if name in state and len(state[name]) != new.fusion.num_temporal_positions:
         fitted[name] = resized_sequence(state[name], new.fusion.num_temporal_positions)
-        told.append(f"temporal positions from {len(state[name])} to {new.fusion.num_temporal_positions}")
+        tell("fusion", f"temporal positions from {len(state[name])} to {new.fusion.num_temporal_positions}")
     name = "fusion_encoder.spatial_position"
     if name in state and len(state[name]) != new.fusion.num_spatial_positions:
-        resized = resized_grid(state[name], new.fusion.num_spatial_positions)
-        if resized is not None:
-            fitted[name] = resized
-            told.append(f"spatial positions from {len(state[name])} to {new.fusion.num_spatial_positions}")
-    return fitted, told
+        grid = resized_grid(state[name], new.fusion.num_spatial_positions)
+        if grid is not None:
+            fitted[name] = grid
+            tell("fusion", f"spatial positions from {len(state[name])} to {new.fusion.num_spatial_positions}")
+    return fitted, tuple(resized)
 
 
 def _by(window: Size) -> str:

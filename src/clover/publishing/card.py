@@ -223,7 +223,7 @@ def _told(event: Event, before: Sequence[Event]) -> str:
         data = f" on {', '.join(map(_safe, event.data))}" if event.data else ""
         of = f" of {parts}" if event.parts else ""
         told = f"{title}{of}: {event.num_steps:,} step{'s' if event.num_steps != 1 else ''}{data}"
-    told += f"; resized: {', '.join(map(_safe, event.resized))}" if event.resized else ""
+    told += f"; resized: {', '.join(_safe(one.told) for one in event.resized)}" if event.resized else ""
     whose = "of the teacher" + "'s teacher" * (event.generation - 1)
     return f"{whose}: {told}" if event.generation else told
 

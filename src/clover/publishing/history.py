@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from clover.config import from_plain, to_plain
 from clover.errors import CheckpointError, ConfigError
+from clover.types import Resized
 
 HISTORY_KEY = "clover_history"
 """Of the metadata of a weights file."""
@@ -48,8 +49,8 @@ class Event:
     """Of a run."""
     fresh: tuple[str, ...] = ()
     """Parts that a file had no weights for; they were drawn by chance."""
-    resized: tuple[str, ...] = ()
-    """Tables of positions that were resized on the way: from what to what."""
+    resized: tuple[Resized, ...] = ()
+    """Tables of positions that were resized on the way."""
     generation: int = 0
     """Whose weights it made: 0 these, 1 those of their teacher, 2 those of its teacher."""
 
@@ -66,7 +67,11 @@ def data_sources(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
 def kept_parts(history: Iterable[Event], parts: Sequence[str]) -> tuple[Event, ...]:
     """What is still to be told of weights of which only some parts were taken."""
     wanted = set(parts)
-    return tuple(event for event in history if not event.parts or wanted & set(event.parts))
+    return tuple(
+        replace(event, resized=tuple(one for one in event.resized if one.part in wanted))
+        for event in history
+        if not event.parts or wanted & set(event.parts)
+    )
 
 
 def of_teacher(history: Iterable[Event], fingerprint: str) -> tuple[Event, ...]:

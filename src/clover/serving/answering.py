@@ -197,6 +197,7 @@ def ask_reply(task: AskTask, outcome: Outcome) -> AskReply:
         unknown=outcome.reply.unknown,
         method=outcome.reply.method,
         evidence=evidence,
+        num_unseen=outcome.reply.num_unseen,
     )
 
 

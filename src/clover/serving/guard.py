@@ -103,9 +103,9 @@ class Guard:
             raise ServingError(403, "pages of other places may not change anything here")
 
     def _check_body(self, scope: Scope, headers: Headers) -> None:
+        if "transfer-encoding" in headers:  # beside a length it overrules that, which would then be a lie
+            raise ServingError(411, "send the body in one piece and say how long it is, with Content-Length alone")
         if "content-length" not in headers:
-            if "transfer-encoding" in headers:
-                raise ServingError(411, "say how long the body is, with Content-Length")
             return
         length = headers["content-length"]
         is_upload = scope["path"].rstrip("/") == UPLOADS

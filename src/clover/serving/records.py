@@ -267,6 +267,7 @@ class AskReply(BaseModel):
     unknown: str | None
     method: str
     evidence: list[EvidenceReply]
+    num_unseen: int
 
 
 UploadState = Literal["waiting", "indexing", "done", "failed"]

@@ -28,7 +28,7 @@ from clover.serving.forms import FileForm
 from clover.serving.probing import Probed, probe_apart
 from clover.serving.problems import ServingError, busy, printable
 from clover.serving.records import UploadState
-from clover.serving.room import OWN_NAME, Room
+from clover.serving.room import OWN_NAME, OWN_PART, Room
 from clover.serving.shelf import Shelf, shown, video_id
 
 TAG = "uploaded"
@@ -44,7 +44,6 @@ _RETRY_SECONDS = 2.0
 _PATIENCE_SECONDS = 600.0
 """Longest that one file waits for it."""
 _OLD_SECONDS = 24 * 3600
-_OWN_PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 @dataclass
@@ -129,7 +128,7 @@ class Uploads:
         length = int(request.headers.get("content-length", self._max_bytes))
         async with self._receiving:
             try:
-                async with contextmanager_in_threadpool(self._room.reserved(length)):
+                async with contextmanager_in_threadpool(self._room.reserved(name, length)):
                     given = await self._write(request, aside)
                     found = await run_sync(probe_apart, aside)
                     path = await run_sync(self._keep, aside, name, given, found)
@@ -172,7 +171,7 @@ class Uploads:
             return
         there = {record.video for record in self._shelf.opened.records.values()}
         for path in sorted(self._folder.iterdir()):
-            if _OWN_PART.fullmatch(path.name):
+            if OWN_PART.fullmatch(path.name):
                 with suppress(OSError):
                     if time.time() - path.stat().st_mtime > _OLD_SECONDS:
                         path.unlink()
