@@ -22,7 +22,7 @@ from torch import Tensor
 from clover.allocator import keep_freed_memory
 from clover.data.collators import PretrainingBatch
 from clover.distributed import ALONE
-from clover.experiment.pretraining import network_output, pretraining_loss
+from clover.experiment.losses import network_output, pretraining_loss
 from clover.modeling.initialise import new_model
 from clover.modeling.model import CloverModel, Embeddings, PretrainingOutput
 from clover.modeling.sizes import base, small

@@ -31,7 +31,7 @@ from clover.allocator import keep_freed_memory
 from clover.data.collators import PretrainingBatch
 from clover.data.text_lengths import cut_to_longest, longest_first
 from clover.distributed import ALONE
-from clover.experiment.pretraining import network_output, pretraining_loss
+from clover.experiment.losses import network_output, pretraining_loss
 from clover.modeling.initialise import new_model
 from clover.modeling.model import CloverModel, PretrainingOutput
 from clover.modeling.pixels import normalise

@@ -20,7 +20,8 @@ from clover.data.transforms import TransformConfig
 from clover.errors import CheckpointError, CloverError, ConfigError
 from clover.evaluation.benchmarks import BENCHMARKS
 from clover.experiment.configs import StageConfig, deciding, wherever
-from clover.experiment.pretraining import Pretraining, pretraining_loss
+from clover.experiment.losses import pretraining_loss
+from clover.experiment.pretraining import Pretraining
 from clover.modeling.borrowed_text import BorrowedTextConfig
 from clover.modeling.borrowed_video import BorrowedVideoConfig
 from clover.modeling.sizes import tiny

@@ -22,7 +22,8 @@ from clover.evaluation.open_answer import evaluate_questions
 from clover.evaluation.retrieval import evaluate_retrieval, one_text_per_video
 from clover.experiment.configs import StageConfig
 from clover.experiment.finetuning import Finetuning, Selection, finetune_questions
-from clover.experiment.pretraining import Pretraining, ramp
+from clover.experiment.losses import ramp
+from clover.experiment.pretraining import Pretraining
 from clover.experiment.tasks import RetrievalTask
 from clover.modeling.sizes import tiny
 from clover.pipeline import Clover

@@ -6,7 +6,7 @@ import torch
 
 from clover.data.collators import PretrainingBatch
 from clover.distributed import ALONE
-from clover.experiment.pretraining import pretraining_loss
+from clover.experiment.losses import pretraining_loss
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import tiny
 from clover.objectives.pretraining import PretrainingObjectiveConfig

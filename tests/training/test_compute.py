@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clover.data.text_lengths import cut_to_longest, longest_first
 from clover.errors import ConfigError
-from clover.experiment.pretraining import network_output
+from clover.experiment.losses import network_output
 from clover.modeling.layers import LayerNorm
 from clover.modeling.model import unit
 from clover.objectives.contrastive import similarities

@@ -9,7 +9,7 @@ from made_steps import OBJECTIVE, made_batch, made_network
 from torch.fx.experimental import _config as symbolic
 
 from clover.errors import ConfigError
-from clover.experiment.pretraining import network_output
+from clover.experiment.losses import network_output
 from clover.modeling.model import CloverModel
 from clover.objectives.pretraining import pretraining_losses
 from clover.training.devices import choose_device, on_device, prefetched, to_device

@@ -108,7 +108,7 @@ import json
 import torch
 from test_fusion_training import network_of, made_batch
 from clover.distributed import together, whole
-from clover.experiment.pretraining import pretraining_loss
+from clover.experiment.losses import pretraining_loss
 from clover.objectives.pretraining import PretrainingObjectiveConfig
 from clover.modeling.cross_layers import CrossLayer
 from clover.training.gradient_cache import exact_gradients

@@ -12,7 +12,7 @@ from clover.data.batches import micro_batches
 from clover.data.collators import PretrainingBatch
 from clover.distributed import ALONE
 from clover.errors import ConfigError
-from clover.experiment.pretraining import pretraining_loss
+from clover.experiment.losses import pretraining_loss
 from clover.modeling.initialise import new_model
 from clover.modeling.model import Embeddings, PretrainingOutput
 from clover.modeling.pixels import normalise

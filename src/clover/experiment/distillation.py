@@ -13,7 +13,8 @@ from torch import Tensor
 from clover.data.similar_texts import PairedBatch, PairedCollator
 from clover.errors import ConfigError
 from clover.experiment.configs import PretrainingExperiment
-from clover.experiment.pretraining import Pretraining, pretraining_loss
+from clover.experiment.losses import pretraining_loss
+from clover.experiment.pretraining import Pretraining
 from clover.modeling.model import CloverModel, unit
 from clover.objectives.distillation import DistillationObjectiveConfig, distillation_terms
 from clover.objectives.pretraining import WeightedTerm, embedding_terms

@@ -9,115 +9,40 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from clover.checkpoints import CloverConfig
 from clover.config import to_plain
-from clover.data.collators import LabelBatch, LabelCollator, PretrainingBatch, PretrainingCollator
+from clover.data.collators import PretrainingCollator
 from clover.data.order import steps_of_epochs
 from clover.data.shapes.corpus import read_labels
 from clover.distributed import current
 from clover.errors import CheckpointError, ConfigError
 from clover.experiment.borrowing import borrow
 from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding, wherever
+from clover.experiment.losses import pretraining_loss, ramp
 from clover.experiment.notices import tell_left_out, tell_taken_over, tell_untrained
 from clover.experiment.pieces import Stage, states_folder
 from clover.experiment.sizes import check_kept
 from clover.experiment.sources import open_pretraining_data
 from clover.experiment.starting import Start
 from clover.experiment.validation import FIGURES, Validation
-from clover.modeling.initialise import initialise, new_model
-from clover.modeling.model import CloverModel, PretrainingOutput
-from clover.objectives.pretraining import PretrainingObjectiveConfig, WeightedTerm, embedding_terms, word_terms
-from clover.objectives.warm_start import label_loss
+from clover.experiment.warm_start import text_warm_start, video_warm_start
+from clover.modeling.initialise import new_model
 from clover.pipeline import Clover
 from clover.publishing.history import Event, of_stage
 from clover.training.adapters import WARMED, merge_adapters, prepare
 from clover.training.checkpoint import forget_states, saved_states
 from clover.training.compute import Compute
-from clover.training.gradient_cache import Outputs, SplitLoss, share_of_mean
+from clover.training.gradient_cache import SplitLoss
 from clover.training.loop import Occasional
 from clover.training.parallel import gathered
 from clover.training.records import RunRecord
 from clover.training.skipped import SkippedSamples
-from clover.types import IGNORED, Parallel
-
-
-def ramp(step: int, num_steps: int, shares: tuple[float, float]) -> float:
-    """A weight that rises linearly from 0 to 1 between two shares of a run."""
-    start, end = (share * num_steps for share in shares)
-    if step < start or start == end:
-        return float(step >= end)
-    return min(1.0, (step - start) / (end - start))
-
+from clover.types import Parallel
 
 _STAGES = {"video_warm_start": "video_warm_start", "text_warm_start": "text_warm_start", "pretraining": "training"}
 """Folders of the stages of a run, and names of their settings."""
-
-
-def network_output(network: CloverModel, batch: PretrainingBatch) -> PretrainingOutput:
-    """What the objectives look at, of one batch."""
-    return network.pretraining_output(*_inputs(batch))
-
-
-def _inputs(batch: PretrainingBatch) -> tuple[Tensor, ...]:
-    return (
-        batch.clip,
-        batch.is_masked_cell,
-        batch.token_ids,
-        batch.masked_token_ids,
-        batch.is_token,
-        batch.targets != IGNORED,
-    )
-
-
-def num_masked(batch: PretrainingBatch) -> int:
-    """Masked words of a batch."""
-    return int((batch.targets != IGNORED).sum())
-
-
-def masked_words(
-    objective: PretrainingObjectiveConfig,
-) -> Callable[[Outputs, PretrainingBatch, int], dict[str, WeightedTerm]]:
-    """Masked words of a part of a batch, as their share of the batch's mean."""
-
-    def add_up(outputs: Outputs, batch: PretrainingBatch, count: int) -> dict[str, WeightedTerm]:
-        if not objective.masked_word_weight:
-            return {}
-        words = batch.targets[batch.targets != IGNORED]
-        return word_terms(outputs["word_scores"], words, objective, num_places=count)
-
-    return add_up
-
-
-def pretraining_loss(
-    network: CloverModel,
-    objective: PretrainingObjectiveConfig,
-    *,
-    ranking_scale: Callable[[int], float] = lambda _: 1.0,
-) -> SplitLoss[PretrainingBatch]:
-    """The paper's sum, split into what compares a whole batch and what adds up over its samples.
-
-    Args:
-        network: Gives the embeddings and word scores.
-        objective: Terms and their weights.
-        ranking_scale: Step to what the ranking weight is multiplied by.
-    """
-
-    def outputs(batch: PretrainingBatch) -> Outputs:
-        return network.wanted_outputs(*_inputs(batch), wanted=objective.wanted)
-
-    return SplitLoss(
-        outputs=outputs,
-        compared=objective.compared,
-        compare=lambda found, step, rows: embedding_terms(
-            found, objective, ranking_scale=ranking_scale(step), rows=rows
-        ),
-        add_up=masked_words(objective),
-        count=num_masked,
-    )
 
 
 def _without_best(run: RunConfig) -> RunConfig:
@@ -363,51 +288,19 @@ class Pretraining:
         return (Occasional(every=every, run=self._evaluate, figures=tuple(FIGURES)),)
 
     def _warm_start_video(self, resume: bool) -> None:
-        """Teach the video encoder to name what training videos show, with a classifier that is thrown away.
-
-        A label counts as seen where its best token sees it: the mean over tokens drowns small objects.
-        """
-        stage = self.stages["video_warm_start"]
-        if not stage.num_steps:
-            return
-        labels_of = read_labels(Path(self.experiment.data.corpus), "train")
-        names = sorted({label for labels in labels_of.values() for label in labels})
-        classifier = nn.Linear(self.config.model.video.output_width, len(names))
-        initialise(classifier, self.experiment.seed)
-        shares = torch.tensor([[name in labels for name in names] for labels in labels_of.values()]).float().mean(dim=0)
-        with torch.no_grad():
-            classifier.bias.copy_(torch.logit(shares, eps=1e-6))
-
-        collator = LabelCollator(
-            read_clip=self.data.read_clip, labels=labels_of, names=names, strict=self.experiment.data.strict
-        )
-
-        def outputs(batch: LabelBatch) -> Outputs:
-            tokens = self.network.video_tokens(batch.clip)
-            return {"labels": classifier(tokens).amax(dim=(1, 2, 3))}
-
-        def add_up(outputs: Outputs, batch: LabelBatch, count: int) -> dict[str, WeightedTerm]:
-            return {"labels": share_of_mean(label_loss(outputs["labels"], batch.labels), len(batch.labels), count)}
-
-        module = nn.ModuleList([self.network.video_encoder, classifier])
-        loss = SplitLoss(outputs=outputs, add_up=add_up)
-        self._stage("video_warm_start", "warm start: video encoder", stage, module, collator, loss, resume)
+        run, stage = self.experiment, self.stages["video_warm_start"]
+        if stage.num_steps:
+            labels = read_labels(Path(run.data.corpus), "train")
+            warm = video_warm_start(
+                self.network, labels, read_clip=self.data.read_clip, seed=run.seed, strict=run.data.strict
+            )
+            self._stage("video_warm_start", warm.title, stage, warm.module, warm.make_batch, warm.loss, resume)
 
     def _warm_start_text(self, resume: bool) -> None:
-        """Teach the text encoder to fill masked words of training captions without seeing the video."""
         stage = self.stages["text_warm_start"]
-        if not stage.num_steps:
-            return
-        blind = replace(self.collator(), read_clip=lambda *_: np.zeros((1, 1, 1, 3), np.uint8))
-
-        def outputs(batch: PretrainingBatch) -> Outputs:
-            tokens = self.network.text_encoder(batch.masked_token_ids, batch.is_token)
-            return {"word_scores": self.network.masked_word_head(tokens[batch.targets != IGNORED])}
-
-        objective = PretrainingObjectiveConfig(focal_gamma=0.0)
-        module = nn.ModuleList([self.network.text_encoder, self.network.masked_word_head])
-        loss = SplitLoss(outputs=outputs, add_up=masked_words(objective), count=num_masked)
-        self._stage("text_warm_start", "warm start: text encoder", stage, module, blind, loss, resume)
+        if stage.num_steps:
+            warm = text_warm_start(self.network, self.collator())
+            self._stage("text_warm_start", warm.title, stage, warm.module, warm.make_batch, warm.loss, resume)
 
     def _stage(  # type: ignore[no-untyped-def]
         self, name, title, config: StageConfig, module, make_batch, loss, resume: bool, parallel: Parallel = "ddp"
