@@ -28,6 +28,7 @@ SHRUNK = {
     "clover pretrain shapes --data.corpus demo/corpus --out fast": f"{FEW} {WARM} --compute.no-compiles",
     "clover pretrain webvid_cc3m": f"{FEW} --training.num-epochs 0 --data.vocabulary-size 400 {TINY}",
     "clover pretrain webvid_cc3m --video-encoder": f"{FEW} --training.num-epochs 0 {TINY_AROUND_OTHERS}",
+    "clover pretrain webvid_cc3m --init": f"{FEW} --training.num-epochs 0 {TINY_AROUND_OTHERS}",
     "clover distill": "--training.num-steps 2 --training.batch-size 4",
     "clover data pack": "--workers 1",
     "clover finetune shapes-questions": "--training.num-steps 2 --training.batch-size 8",
