@@ -115,6 +115,24 @@ def test_processes_share_the_videos(source, runs, monkeypatch):
     assert validation.figures(clover, Processes(rank=0, count=2)) == whole
 
 
+def test_videos_are_decoded_once_as_long_as_there_is_memory(source, runs, monkeypatch):
+    clover, read = runs["plain"][0], []
+    plain = type(clover).clip
+    monkeypatch.setattr(type(clover), "clip", lambda *given, **more: read.append(given) or plain(*given, **more))
+    validation = opened(source)
+    first = validation.figures(clover, ALONE)
+    assert len(read) == 5
+    assert validation.figures(clover, ALONE) == first
+    assert len(read) == 5
+    size = plain(clover, validation.samples[0].media()).nbytes
+    monkeypatch.setattr("clover.experiment.validation._MOST_KEPT_BYTES", 2 * size)
+    small = opened(source)
+    for count in (5, 3):
+        read.clear()
+        assert small.figures(clover, ALONE) == first
+        assert len(read) == count
+
+
 def test_some_cannot_be_read(videos, runs, tmp_path):
     clover = runs["plain"][0]
     some = opened(webvid(tmp_path / "some", [None, *videos[:3]]))

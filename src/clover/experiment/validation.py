@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clover.data.captioned import CorpusSample, CorpusSamples
+from clover.checkpoints import InputConfig
+from clover.data.captioned import CorpusSamples
 from clover.data.corpora.loose import LooseCorpus
 from clover.data.packing.sources import SourceOptions, open_source
 from clover.distributed import Processes, current
@@ -20,6 +21,8 @@ FIGURES = {
     f"validation_{name}": name for name in ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank", "mean_rank")
 }
 """What is logged, and what it is called in `RetrievalMetrics`; recalls in percent, ranks from 1."""
+_MOST_KEPT_BYTES = 2**30
+"""Of decoded videos, on each process: about 900 of Clover-Base's."""
 
 
 class Validation:
@@ -47,6 +50,8 @@ class Validation:
             raise DataError(f"{path}: {len(samples)} videos to evaluate on; give 2 or more")
         drawn = np.random.default_rng([seed, 5]).permutation(len(samples))[: config.num_videos]
         self.samples = [samples[row] for row in sorted(drawn.tolist())]
+        self._kept: dict[tuple[int, InputConfig], np.ndarray] = {}
+        self._num_kept_bytes = 0
 
     def check(self, clover: Clover) -> None:
         """Find out before hours of training whether anything can be read.
@@ -54,14 +59,25 @@ class Validation:
         Raises:
             DataError: nothing can.
         """
-        for sample in self.samples:
+        for place in range(len(self.samples)):
             try:
-                clover.clip(sample.media())
+                self._clip(clover, place)
             except MediaError as error:
                 reason = error
             else:
                 return
         raise DataError(f"none of the {len(self.samples)} videos to evaluate on can be read; the last: {reason}")
+
+    def _clip(self, clover: Clover, place: int) -> np.ndarray:
+        """A video as the model sees it, decoded once as long as there is memory for it."""
+        key = place, clover.config.inputs
+        if key not in self._kept:
+            clip = clover.clip(self.samples[place].media())
+            if self._num_kept_bytes + clip.nbytes > _MOST_KEPT_BYTES:
+                return clip
+            self._kept[key] = clip
+            self._num_kept_bytes += clip.nbytes
+        return self._kept[key]
 
     def figures(self, clover: Clover, processes: Processes) -> dict[str, float]:
         """Figures of text to video, the first text of each against all; what cannot be read is left out.
@@ -72,10 +88,8 @@ class Validation:
             clover: The model of this moment, the same on all processes; it is left in evaluation mode.
             processes: Who shares the videos.
         """
-        own: dict[Path, CorpusSample] = {
-            Path(str(place)): self.samples[place] for place in range(processes.rank, len(self.samples), processes.count)
-        }
-        found, _ = embed_videos(clover, list(own), read=lambda place: clover.clip(own[place].media()))
+        own = [Path(str(place)) for place in range(processes.rank, len(self.samples), processes.count)]
+        found, _ = embed_videos(clover, own, read=lambda place: self._clip(clover, int(str(place))))
         embeddings = {place: value for each in processes.told(found) for place, value in each.items()}
         if len(embeddings) < 2:
             raise DataError(f"only {len(embeddings)} of the {len(self.samples)} videos to evaluate on can be read")
