@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from clover.config import check_finite, from_plain, to_plain
+from clover.config import read_versioned, to_plain
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.errors import CheckpointError, ConfigError
@@ -109,7 +109,7 @@ def read_checkpoint(
         ConfigError: a revision is given, and the folder is here.
     """
     folder = _find(folder, revision)
-    config = _read_config(folder / _CONFIG)
+    config = read_versioned(CloverConfig, folder / _CONFIG, version=_FORMAT, remedy="copy the checkpoint again")
     weights = folder / _WEIGHTS
     check_header(config.model, weights)
     state, metadata = _read_weights(weights, device)
@@ -182,17 +182,3 @@ def _check_sizes(folder: Path, config: CloverConfig, tokenizer: Tokenizer) -> No
         )
     if len(config.answers) != num_answers:
         raise CheckpointError(f"{folder}: config.json names {len(config.answers)} answers, the model has {num_answers}")
-
-
-def _read_config(path: Path) -> CloverConfig:
-    try:
-        plain: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not readable JSON ({error}); copy the checkpoint again") from error
-    if not isinstance(plain, dict) or plain.get("format") != _FORMAT:
-        raise CheckpointError(f"{path} is not a Clover checkpoint of a version this program reads ({_FORMAT})")
-    check_finite(plain, path)
-    try:
-        return from_plain(CloverConfig, plain, where=path.name)
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
 import typing
@@ -55,6 +56,31 @@ def check_finite(plain: Any, path: Path) -> None:
             raise CheckpointError(f"{path}: {name} is {value}; it must be a finite number")
         items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
         waiting += [(f"{name}.{key}" if name else str(key), item) for key, item in items]
+
+
+def read_versioned(cls: type[ConfigT], path: Path, *, version: str, remedy: str) -> ConfigT:
+    """Read a config from a JSON file that says by ``format`` of which version it is.
+
+    Args:
+        cls: The dataclass.
+        path: The file.
+        version: The only one that is read.
+        remedy: What to do about another file, for messages.
+
+    Raises:
+        CheckpointError: it cannot be read, is of another version, or holds what the dataclass refuses.
+    """
+    try:
+        plain: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not readable JSON ({error}); {remedy}") from error
+    if not isinstance(plain, dict) or plain.get("format") != version:
+        raise CheckpointError(f"{path} is not of a version this program reads ({version}); {remedy}")
+    check_finite(plain, path)
+    try:
+        return from_plain(cls, plain, where=path.name)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def from_plain(cls: type[ConfigT], plain: Any, *, where: str = "") -> ConfigT:

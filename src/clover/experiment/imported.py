@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from clover.checkpoints import InputConfig
-from clover.config import check_finite, from_plain, to_plain
+from clover.config import read_versioned, to_plain
 from clover.data.text import Tokenizer
-from clover.errors import CheckpointError, ConfigError
+from clover.errors import CheckpointError
 from clover.experiment.sizes import with_text, with_video
 from clover.files import other_things, write_folder
 from clover.modeling.model import ModelConfig
@@ -88,7 +88,7 @@ class Encoders:
             CheckpointError: a file is missing or broken, or the words are not those of the text encoder.
         """
         folder = Path(folder)
-        config = _read_config(folder / _CONFIG)
+        config = read_versioned(EncodersConfig, folder / _CONFIG, version=_FORMAT, remedy="import again")
         try:
             state = load_file(folder / _WEIGHTS)
         except (SafetensorError, OSError) as error:
@@ -186,17 +186,3 @@ def check_words(tokenizer: Tokenizer, num_words: int, *, source: str) -> None:
             f"{source}: the tokenizer has {tokenizer.vocabulary_size} word pieces, the text encoder {num_words}; "
             "give the vocabulary that it was trained with"
         )
-
-
-def _read_config(path: Path) -> EncodersConfig:
-    try:
-        plain: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not readable JSON ({error}); import again") from error
-    if not isinstance(plain, dict) or plain.get("format") != _FORMAT:
-        raise CheckpointError(f"{path} is not of a version this program reads ({_FORMAT}); import again")
-    check_finite(plain, path)
-    try:
-        return from_plain(EncodersConfig, plain, where=path.name)
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from error
