@@ -109,7 +109,9 @@ def read_checkpoint(
         ConfigError: a revision is given, and the folder is here.
     """
     folder = _find(folder, revision)
-    config = read_versioned(CloverConfig, folder / _CONFIG, version=_FORMAT, remedy="copy the checkpoint again")
+    config = read_versioned(
+        CloverConfig, folder / _CONFIG, what="a Clover checkpoint", version=_FORMAT, remedy="copy the checkpoint again"
+    )
     weights = folder / _WEIGHTS
     check_header(config.model, weights)
     state, metadata = _read_weights(weights, device)

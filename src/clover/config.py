@@ -58,12 +58,13 @@ def check_finite(plain: Any, path: Path) -> None:
         waiting += [(f"{name}.{key}" if name else str(key), item) for key, item in items]
 
 
-def read_versioned(cls: type[ConfigT], path: Path, *, version: str, remedy: str) -> ConfigT:
+def read_versioned(cls: type[ConfigT], path: Path, *, what: str, version: str, remedy: str) -> ConfigT:
     """Read a config from a JSON file that says by ``format`` of which version it is.
 
     Args:
         cls: The dataclass.
         path: The file.
+        what: It is a config of, for messages.
         version: The only one that is read.
         remedy: What to do about another file, for messages.
 
@@ -75,7 +76,7 @@ def read_versioned(cls: type[ConfigT], path: Path, *, version: str, remedy: str)
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error}); {remedy}") from error
     if not isinstance(plain, dict) or plain.get("format") != version:
-        raise CheckpointError(f"{path} is not of a version this program reads ({version}); {remedy}")
+        raise CheckpointError(f"{path} is not {what} of a version this program reads ({version}); {remedy}")
     check_finite(plain, path)
     try:
         return from_plain(cls, plain, where=path.name)

@@ -393,5 +393,5 @@ def test_what_lies_there_is_not_lost(init, video, corpus, tmp_path, capsys):
     with pytest.raises(CheckpointError, match=r"encoders\.safetensors is not readable"):
         Pretraining(started(corpus, init), tmp_path, quiet=True)
     (init / "encoders.json").write_text('{"format": "clover-encoders-9"}')
-    with pytest.raises(CheckpointError, match="not of a version this program reads"):
+    with pytest.raises(CheckpointError, match="not a list of imported encoders of a version this program reads"):
         Encoders.load(init)

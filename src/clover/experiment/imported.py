@@ -88,7 +88,9 @@ class Encoders:
             CheckpointError: a file is missing or broken, or the words are not those of the text encoder.
         """
         folder = Path(folder)
-        config = read_versioned(EncodersConfig, folder / _CONFIG, version=_FORMAT, remedy="import again")
+        config = read_versioned(
+            EncodersConfig, folder / _CONFIG, what="a list of imported encoders", version=_FORMAT, remedy="import again"
+        )
         try:
             state = load_file(folder / _WEIGHTS)
         except (SafetensorError, OSError) as error:
