@@ -264,9 +264,13 @@ def test_layers_learn_more_slowly_the_lower_they_are(trained):
         assert rates[weights[name]] == pytest.approx(5e-5 * factor)
 
 
-def test_a_run_starts_from_such_a_checkpoint_with_its_encoders(trained, place, tmp_path):
+def test_a_run_starts_from_such_a_checkpoint_with_its_encoders(trained, place, tmp_path, capsys):
     again = replace(experiment_of(place, video="", text=""), init=str(trained[1] / "checkpoint"))
-    run = Pretraining(again, tmp_path, quiet=True)
+    run = Pretraining(again, tmp_path)
+    told = capsys.readouterr().err
+    source = again.init
+    assert f"video encoder from {source}: clip_vision_model; 8 frames of 32 pixels become 8 x 4 x 4 tokens of" in told
+    assert f"text encoder from {source}: roberta; " in told
     assert run.config.model == trained[0].config.model
     theirs = load_file(trained[1] / "checkpoint" / "model.safetensors")
     state = run.network.state_dict()

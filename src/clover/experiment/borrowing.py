@@ -67,7 +67,7 @@ def borrow(experiment: PretrainingExperiment, start: Start | None, *, quiet: boo
     """
     made = Borrowing(experiment=experiment)
     if start is not None:
-        made = replace(made, experiment=_of_start(experiment, start))
+        made = replace(made, experiment=_of_start(experiment, start, quiet=quiet))
     if experiment.video_encoder:
         made = _with_video(made, find_folder(experiment.video_encoder, option="--video-encoder"), quiet=quiet)
     if experiment.text_encoder:
@@ -75,14 +75,20 @@ def borrow(experiment: PretrainingExperiment, start: Start | None, *, quiet: boo
     return made
 
 
-def _of_start(experiment: PretrainingExperiment, start: Start) -> PretrainingExperiment:
+def _of_start(experiment: PretrainingExperiment, start: Start, *, quiet: bool) -> PretrainingExperiment:
     model = start.model
     if model is None:  # imported encoders are Clover's own
         return experiment
+    lines = []
     if "video_encoder" in experiment.init_parts and isinstance(model.video, BorrowedVideoConfig):
         experiment = _around_video(experiment, model.video, model.pixels)
+        lines.append(f"video encoder from {start.source}: {_video_sizes(model.video)}")
     if "text_encoder" in experiment.init_parts and isinstance(model.text, BorrowedTextConfig):
         experiment = _around_text(experiment, model.text)
+        lines.append(f"text encoder from {start.source}: {_text_sizes(model.text)}")
+    if not quiet:
+        for line in lines:
+            _say(line)
     return experiment
 
 
@@ -98,12 +104,7 @@ def _with_video(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
     pixels = read_pixels(folder)
     weights = read_weights(folder, config.architecture)
     if not quiet:
-        grid = " x ".join(map(str, config.grid))
-        _say(
-            f"video encoder from {folder}: {config.architecture['model_type']}, {_count(weights)} weights; "
-            f"{config.num_frames} frames of {config.frame_size} pixels become {grid} tokens of width "
-            f"{config.output_width}"
-        )
+        _say(f"video encoder from {folder}: {_video_sizes(config, weights)}")
         unseen = unseen_pixels(config)
         if unseen:
             _say(unseen)
@@ -127,10 +128,7 @@ def _with_text(made: Borrowing, folder: Path, *, quiet: bool) -> Borrowing:
     weights = read_weights(folder, plain)
     check_sees_all_words(config, weights, pad_id=tokenizer.pad_id, source=str(folder))
     if not quiet:
-        _say(
-            f"text encoder from {folder}: {plain['model_type']}, {_count(weights)} weights; "
-            f"{config.vocabulary_size:,} word pieces, tokens of width {config.width}"
-        )
+        _say(f"text encoder from {folder}: {_text_sizes(config, weights)}")
     return replace(
         made,
         experiment=_around_text(made.experiment, config),
@@ -194,9 +192,26 @@ def _fingerprint(plain: dict[str, Any], weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _count(weights: dict[str, Tensor]) -> str:
+def _video_sizes(config: BorrowedVideoConfig, weights: dict[str, Tensor] | None = None) -> str:
+    grid = " x ".join(map(str, config.grid))
+    return (
+        f"{config.architecture['model_type']}{_count(weights)}; {config.num_frames} frames of {config.frame_size} "
+        f"pixels become {grid} tokens of width {config.output_width}"
+    )
+
+
+def _text_sizes(config: BorrowedTextConfig, weights: dict[str, Tensor] | None = None) -> str:
+    return (
+        f"{config.architecture['model_type']}{_count(weights)}; {config.vocabulary_size:,} word pieces, tokens of "
+        f"width {config.width}"
+    )
+
+
+def _count(weights: dict[str, Tensor] | None) -> str:
+    if weights is None:
+        return ""
     num_weights = sum(value.numel() for value in weights.values())
-    return f"{num_weights / 1e6:.1f} M" if num_weights >= 1e6 else f"{num_weights:,}"
+    return f", {num_weights / 1e6:.1f} M weights" if num_weights >= 1e6 else f", {num_weights:,} weights"
 
 
 def _say(line: str) -> None:
