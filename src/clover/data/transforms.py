@@ -19,7 +19,7 @@ from clover.data.media_source import resized_size
 from clover.errors import ConfigError
 
 Clip = UInt8[np.ndarray, "t h w 3"]
-Resized = UInt8[np.ndarray, "t new_h new_w 3"]
+ResizedClip = UInt8[np.ndarray, "t new_h new_w 3"]
 
 _NUM_CROP_TRIES = 10
 
@@ -79,7 +79,7 @@ class TransformConfig:
         return self.size if self.test_fit == "center_crop" else None
 
 
-def training_clip(frames: Clip, config: TransformConfig, generator: np.random.Generator) -> Resized:
+def training_clip(frames: Clip, config: TransformConfig, generator: np.random.Generator) -> ResizedClip:
     """A clip [t, size, size, 3] for training; draws the crop and the flip, the same for all frames."""
     if config.training_fit == "square":
         clip = resize_square(frames, config.size)
@@ -92,7 +92,7 @@ def training_clip(frames: Clip, config: TransformConfig, generator: np.random.Ge
     return clip
 
 
-def test_clip(frames: Clip, config: TransformConfig) -> Resized:
+def test_clip(frames: Clip, config: TransformConfig) -> ResizedClip:
     """A clip [t, size, size, 3] for testing; nothing is random."""
     if config.test_fit == "square":
         return resize_square(frames, config.size)
@@ -103,7 +103,7 @@ def test_clip(frames: Clip, config: TransformConfig) -> Resized:
 test_clip.__test__ = False  # type: ignore[attr-defined]
 
 
-def resize(frames: Clip, height: int, width: int) -> Resized:
+def resize(frames: Clip, height: int, width: int) -> ResizedClip:
     """Resizes to ``height`` x ``width`` pixels; bilinear, antialiased when it shrinks."""
     if frames.shape[1:3] == (height, width):
         return frames
@@ -113,18 +113,18 @@ def resize(frames: Clip, height: int, width: int) -> Resized:
     return resized.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def resize_short_side(frames: Clip, short_side: int) -> Resized:
+def resize_short_side(frames: Clip, short_side: int) -> ResizedClip:
     """Resizes so that the shorter side has ``short_side`` pixels, aspect kept; the longer one is rounded."""
     width, height = resized_size(frames.shape[2], frames.shape[1], short_side)
     return resize(frames, height, width)
 
 
-def resize_square(frames: Clip, size: int) -> Resized:
+def resize_square(frames: Clip, size: int) -> ResizedClip:
     """Resizes straight to ``size`` x ``size`` pixels; the aspect is not kept."""
     return resize(frames, size, size)
 
 
-def center_crop(frames: Clip, size: int) -> Resized:
+def center_crop(frames: Clip, size: int) -> ResizedClip:
     """The middle ``size`` x ``size`` pixels; the odd pixel is cut at the bottom and on the right.
 
     Raises:
@@ -143,7 +143,7 @@ def random_resized_crop(
     generator: np.random.Generator,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Resized:
+) -> ResizedClip:
     """Cuts one random rectangle out of all frames and resizes it to ``size`` x ``size`` pixels.
 
     The area is drawn uniformly and the aspect log-uniformly; after ten draws that do not fit, the largest
