@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import stdev
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from clover.ablation.claims import CLAIMS, compare, judge
 from clover.ablation.folders import AblationFolder
 from clover.ablation.results import measure, read_results, similarities
-from clover.ablation.tables import similarity_table, sweep_points, system_table
+from clover.ablation.tables import similarity_table, sweep_points, sweep_tables, system_table
 from clover.errors import DataError
 from clover.recipes.ablation import SYSTEMS
 
@@ -108,6 +109,18 @@ def test_sweeps_stand_beside_clovers_own(ablation):
     points = sweep_points(read_results(ablation))
     assert [value for value, _ in points["gamma"]] == ["0", "2"]
     assert set(points) == {"gamma"}
+    results = read_results(ablation)
+    (table,) = sweep_tables(results)
+    assert [row[0] for row in table.rows] == ["0", "2 (Clover)", "Clover's seeds, standard deviation"]
+    values = [results.runs["clover", seed].figures["open"]["accuracy"] for seed in range(4)]
+    assert table.rows[-1][table.headings.index("open questions (TGIF-Frame)")] == f"{stdev(values):.1f}"
+
+
+def test_a_sweep_from_other_warm_encoders_is_refused(ablation):
+    folder = ablation.sweeps / "gamma" / "4" / "seed-0"
+    made_run(folder, "clover", 0, np.random.default_rng(1), swept=("gamma", "4"), start="others")
+    with pytest.raises(DataError, match="different warm encoders"):
+        read_results(ablation)
 
 
 def test_what_does_not_compare_is_refused(ablation):

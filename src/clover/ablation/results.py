@@ -210,14 +210,14 @@ def read_results(folder: AblationFolder) -> Results:
     runs = [_read(path) for path in sorted(folder.runs.glob(f"*/seed-*/{DONE}"))]
     if not runs:
         raise DataError(f"{folder.path} holds no run that is whole; run clover ablate --out {folder.path} first")
-    starts = {run.start: run for run in runs if SYSTEMS[run.system].is_warm}
+    sweeps = [_read(path) for path in sorted(folder.sweeps.glob(f"*/*/seed-*/{DONE}"))]
+    starts = {run.start: run for run in (*runs, *sweeps) if SYSTEMS[run.system].is_warm}
     if len(starts) > 1:
         first, second = list(starts.values())[:2]
         raise DataError(
             f"{first.folder} and {second.folder} start from different warm encoders and do not compare: remove the "
             "runs of one of them"
         )
-    sweeps = [_read(path) for path in sorted(folder.sweeps.glob(f"*/*/seed-*/{DONE}"))]
     return Results({(run.system, run.seed): run for run in runs}, {tuple(run.about["swept"]): run for run in sweeps})
 
 

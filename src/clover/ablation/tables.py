@@ -216,14 +216,17 @@ def questions_table(
 
 
 def sweep_tables(results: Results) -> list[Table]:
-    """One run for each value, beside Clover's of the same seed."""
-    tables = []
+    """One run for each value, beside Clover's of the same seed; below, what another seed alone changes."""
+    tables, by_seed = [], [_headline(run) for run in runs_of(results, "clover")]
     for name, points in sweep_points(results).items():
         headings = [SWEEPS[name].title, *EVALUATIONS.values(), "probes"]
         rows = [
             [label + (" (Clover)" if label == SWEEPS[name].own else ""), *(f"{value:.1f}" for value in found.values())]
             for label, found in points
         ]
+        if len(by_seed) > 1:
+            deviations = [stdev(run[name] for run in by_seed) for name in by_seed[0]]
+            rows.append(["Clover's seeds, standard deviation", *(f"{value:.1f}" for value in deviations)])
         tables.append(Table(headings=headings, rows=rows))
     return tables
 
