@@ -13,6 +13,8 @@ from clover.errors import ConfigError, DataError
         (["compare"], "unknown ablate command 'compare'; choose prepare, sweep or report"),
         (["--systems", "comb", "best"], "unknown system 'best'; there are ind-a, ind-f, comb"),
         (["sweep", "--settings", "luck"], "unknown setting to sweep 'luck'; there are temperature"),
+        (["sweep", "--settings", "gamma", "gamma"], "setting to sweep 'gamma' is named twice"),
+        (["--systems", "comb", "clover", "comb"], "system 'comb' is named twice"),
         (["--seeds", "0"], "0 seeds, 0 jobs: give 1 or more seeds"),
         (["--part", "3/2"], "--part is '3/2'"),
         (["--part", "2/3"], "has no warm encoders, which all parts of the work share: run clover ablate prepare"),

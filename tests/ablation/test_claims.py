@@ -1,6 +1,7 @@
 """From files of runs to verdicts: figures made by hand, so that it is known what must come out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import stdev
 
@@ -10,7 +11,17 @@ import pytest
 from clover.ablation.claims import CLAIMS, compare, judge
 from clover.ablation.folders import AblationFolder
 from clover.ablation.results import measure, read_results, similarities
-from clover.ablation.tables import similarity_table, sweep_points, sweep_tables, system_table
+from clover.ablation.settings import AblationConfig, keep
+from clover.ablation.summary import summarise
+from clover.ablation.tables import (
+    chance_of_sweeps,
+    similarity_table,
+    sweep_points,
+    sweep_tables,
+    system_table,
+    time_table,
+)
+from clover.config import to_plain
 from clover.errors import DataError
 from clover.recipes.ablation import SYSTEMS
 
@@ -38,13 +49,16 @@ def made_run(folder, system, seed, generator, *, skill=0.3, swept=("", ""), star
         np.savez(folder / f"{name}.npz", **queries)
     (folder / "pretraining").mkdir()
     (folder / "pretraining" / "run.json").write_text(json.dumps({"starting_checkpoint": start}))
-    about = {"system": system, "seed": seed, "swept": swept, "seconds": {"pretraining": 60.0}}
+    machine = {"cpu": {"name": "of a sweep" if swept[0] else "of a system"}, "gpus": [], "num_threads": 1}
+    about = {"system": system, "seed": seed, "swept": swept, "seconds": {"pretraining": 60.0}, "device": "cpu"}
+    about["environment"] = machine | {"libraries": {"torch": "2"}}
     (folder / "done.json").write_text(json.dumps(about))
 
 
 @pytest.fixture
 def ablation(tmp_path):
     """Clover far ahead, COMB and +TMA alike, IND-F without answers of its own."""
+    keep(tmp_path, AblationConfig())
     generator = np.random.default_rng(0)
     skills = {"comb": 0.3, "tma": 0.3, "tma-sm": 0.32, "clover": 0.8, "ind-a": 0.05}
     for system, skill in skills.items():
@@ -111,9 +125,40 @@ def test_sweeps_stand_beside_clovers_own(ablation):
     assert set(points) == {"gamma"}
     results = read_results(ablation)
     (table,) = sweep_tables(results)
-    assert [row[0] for row in table.rows] == ["0", "2 (Clover)", "Clover's seeds, standard deviation"]
+    assert [row[0] for row in table.rows] == ["0", "2 (Clover)"]
     values = [results.runs["clover", seed].figures["open"]["accuracy"] for seed in range(4)]
-    assert table.rows[-1][table.headings.index("open questions (TGIF-Frame)")] == f"{stdev(values):.1f}"
+    assert f"open {1.96 * 2**0.5 * stdev(values):.1f}" in chance_of_sweeps(results)
+    alone = replace(results, runs={("clover", 0): results.runs["clover", 0]})
+    assert "not known" in chance_of_sweeps(alone)
+
+
+def test_hours_and_machines_count_the_sweeps(ablation):
+    with pytest.raises(DataError):  # the report shows videos of a corpus, which is not there
+        summarise(ablation)
+    found = json.loads((ablation.path / "ablation.json").read_text())
+    assert found["machine"]["processors"] == ["of a sweep", "of a system"]
+    assert found["machine"]["seconds"] == 21 * 60
+    assert found["warm_encoders"] == "warm"
+    rows = {row[0]: row[1:] for row in time_table(read_results(ablation)).rows}
+    assert rows["Clover, one setting changed"] == ["1.0", "0.0", "0.0", "0.0", "1.0"]
+
+
+def test_runs_of_other_settings_are_refused(ablation):
+    done = ablation.runs / "comb" / "seed-0" / "done.json"
+    about = json.loads(done.read_text())
+    done.write_text(json.dumps(about | {"settings": to_plain(AblationConfig())}))
+    assert len(read_results(ablation).runs) == 20
+    done.write_text(json.dumps(about | {"settings": to_plain(AblationConfig(num_steps=800))}))
+    with pytest.raises(DataError, match="comb/seed-0 was done with other settings"):
+        read_results(ablation)
+
+
+def test_other_queries_do_not_compare(ablation):
+    path = ablation.runs / "comb" / "seed-0" / "open.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **{name: values[::-1] for name, values in arrays.items()})
+    with pytest.raises(DataError, match="evaluated on different queries"):
+        compare(read_results(ablation), "comb", "clover", measure("open", "accuracy"))
 
 
 def test_a_sweep_from_other_warm_encoders_is_refused(ablation):
@@ -140,3 +185,33 @@ def test_a_broken_file_is_named(ablation, name):
         results = read_results(ablation)
         judge(results)
         list(results.runs["comb", 0].rows())
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def without_groups(path):
+    arrays = dict(np.load(path))
+    del arrays["group"]
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize("harm", [cut, emptied, without_groups])
+def test_broken_queries_are_named(ablation, harm):
+    harm(ablation.runs / "comb" / "seed-0" / "open.npz")
+    with pytest.raises(DataError, match=r"comb/seed-0/open\.npz .*run the ablation again"):
+        judge(read_results(ablation))
+
+
+def test_a_run_that_says_too_little_is_named(ablation):
+    done = ablation.runs / "comb" / "seed-0" / "done.json"
+    about = json.loads(done.read_text())
+    del about["device"]
+    done.write_text(json.dumps(about))
+    with pytest.raises(DataError, match=r"done\.json .*device"):
+        read_results(ablation)

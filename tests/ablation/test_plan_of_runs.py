@@ -53,6 +53,23 @@ def test_every_sweep_changes_one_field_of_clover():
         assert len(set.union(*changes)) == 1
 
 
+def test_sweeps_name_clovers_own_values():
+    clover = SYSTEMS["clover"].recipe()
+    objective = clover.objective
+    own = {
+        "temperature": objective.temperature,
+        "margin": objective.ranking_margin,
+        "gamma": objective.focal_gamma,
+        "text-ratio": clover.text_masking.num_words(1000) / 1000,
+        "video-ratio": clover.video_masking.ratio,
+        "towards-anchor": objective.towards_anchor_weight,
+        "world-size": objective.published_num_processes,
+        "ranking-ramp": "yes" if any(clover.ranking_ramp) else "no",
+    }
+    told = {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in own.items()}
+    assert {name: sweep.own for name, sweep in SWEEPS.items()} == told
+
+
 def experiment(job, config=None):
     return job.experiment(AblationFolder(Path("out")), config or AblationConfig(), ComputeConfig())
 
@@ -82,6 +99,8 @@ def test_parts_are_all_runs_once(num_machines, num_seeds):
     parts = [Part.read(f"{number}/{num_machines}").of(jobs) for number in range(1, num_machines + 1)]
     assert sorted(map(str, jobs)) == sorted(str(job) for part in parts for job in part)
     assert len(set(jobs)) == len(jobs) == num_seeds * len(SYSTEMS)
+    loads = [sum(job.cost for job in part) for part in parts]
+    assert max(loads) - min(loads) <= max(job.cost for job in jobs)
     folders = {job.folder(AblationFolder(Path("out"))) for job in (*jobs, *sweep_jobs(list(SWEEPS)))}
     assert len(folders) == len(jobs) + len(sweep_jobs(list(SWEEPS)))
 
@@ -91,7 +110,7 @@ def test_seeds_go_together_and_footnotes_come_last():
     assert names == [(0, "comb"), (0, "clover"), (1, "comb"), (1, "clover"), (0, "comb-fresh"), (1, "comb-fresh")]
 
 
-@pytest.mark.parametrize("text", ["3/2", "0/2", "2", "a/b", "1/0", ""])
+@pytest.mark.parametrize("text", ["3/2", "0/2", "2", "a/b", "1/0", "", "²/3"])
 def test_a_part_that_is_none(text):
     with pytest.raises(ConfigError, match="such as 1/3"):
         Part.read(text)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from clover.ablation.results import MEASURES, Measure, Results, measure
 from clover.errors import DataError
 from clover.evaluation.statistics import Difference, paired_difference
@@ -123,7 +125,7 @@ def compare(results: Results, first: str, second: str, what: Measure) -> Differe
     if not seeds:
         return None
     groups = results.groups(first, seeds[0], what)
-    if len(groups) != len(results.groups(second, seeds[0], what)):
+    if not np.array_equal(groups, results.groups(second, seeds[0], what)):
         raise DataError(f"{first} and {second} were evaluated on different queries; do one of them again")
     ours, theirs = (results.values(name, seeds, what) for name in (first, second))
     return paired_difference(ours, theirs, groups)

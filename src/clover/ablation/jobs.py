@@ -14,6 +14,7 @@ from clover.ablation.measures import EvaluationData, measure_choices, measure_op
 from clover.ablation.preparation import resumed
 from clover.ablation.settings import AblationConfig
 from clover.ablation.tuning import tune_answers, tune_choices
+from clover.config import to_plain
 from clover.data.collators import ClipReader
 from clover.experiment.configs import PretrainingExperiment
 from clover.experiment.pieces import cache_folder, captioned_videos, clip_reader
@@ -148,6 +149,7 @@ class Doing:
             with seconds.of(name):
                 self._once(folder / f"{name}.json", tuned)
         about = {"system": self.job.system, "seed": self.job.seed, "swept": list(self.job.swept)}
+        about["settings"] = to_plain(self.config)
         machine = {"device": str(clover.device), "environment": environment()}
         write_text(folder / DONE, json.dumps(about | {"seconds": seconds.known()} | machine, indent=2) + "\n")
 
@@ -173,7 +175,7 @@ class Doing:
 
 
 class _Seconds:
-    """Time of the parts of a run, kept over interruptions: a part that was done before keeps its time."""
+    """Time of the parts of a run, summed over its sittings; a sitting that was killed outright is not in it."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "seconds.json"
@@ -196,6 +198,5 @@ class _Seconds:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         known = self.known()
-        if kind is None and self._name not in known:
-            known[self._name] = round(time.monotonic() - self._begin, 1)
-            write_text(self._path, json.dumps(known) + "\n")
+        known[self._name] = round(known.get(self._name, 0.0) + time.monotonic() - self._begin, 1)
+        write_text(self._path, json.dumps(known) + "\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,10 +166,23 @@ def read_queries(path: Path) -> dict[str, np.ndarray]:
     """
     place = Path(path).with_suffix(".npz")
     try:
-        with np.load(place, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+        with place.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return _Queries(place, {name: file[name] for name in file.files})
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{place} cannot be read ({error}); remove {path} and run the ablation again") from error
+
+
+class _Queries(dict[str, np.ndarray]):
+    """Arrays of a file, which names itself where one is missing."""
+
+    def __init__(self, place: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        super().__init__(arrays)
+        self._place = place
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise DataError(
+            f"{self._place} holds no {name}; remove {self._place.with_suffix('.json')} and run the ablation again"
+        )
 
 
 def _write(path: Path, figures: Mapping[str, Any], arrays: Arrays) -> None:

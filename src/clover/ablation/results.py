@@ -13,9 +13,14 @@ import numpy as np
 from clover.ablation.folders import AblationFolder
 from clover.ablation.jobs import DONE
 from clover.ablation.measures import read_figures, read_queries
+from clover.ablation.settings import stored
+from clover.config import to_plain
 from clover.errors import DataError
 from clover.recipes.ablation import SYSTEMS
 from clover.report.pictures import read_log
+
+_KEPT = ("system", "seed", "swept", "seconds", "device", "environment")
+"""What a run says of itself."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -203,7 +208,8 @@ def read_results(folder: AblationFolder) -> Results:
     """Read every whole run of an ablation.
 
     Raises:
-        DataError: there is none, one is broken, or they do not start from the same warm encoders.
+        DataError: there is none, one is broken, or they do not start from the same warm encoders or are of other
+            settings than the folder's.
     """
     if not folder.path.is_dir():
         raise DataError(f"{folder.path} is not a folder; give the one that clover ablate --out named")
@@ -211,6 +217,11 @@ def read_results(folder: AblationFolder) -> Results:
     if not runs:
         raise DataError(f"{folder.path} holds no run that is whole; run clover ablate --out {folder.path} first")
     sweeps = [_read(path) for path in sorted(folder.sweeps.glob(f"*/*/seed-*/{DONE}"))]
+    config = stored(folder.path)
+    for run in (*runs, *sweeps):
+        # what was done before settings were kept has none
+        if config is not None and run.about.get("settings", to_plain(config)) != to_plain(config):
+            raise DataError(f"{run.folder} was done with other settings than {folder.path}; take it out")
     starts = {run.start: run for run in (*runs, *sweeps) if SYSTEMS[run.system].is_warm}
     if len(starts) > 1:
         first, second = list(starts.values())[:2]
@@ -223,7 +234,7 @@ def read_results(folder: AblationFolder) -> Results:
 
 def _read(path: Path) -> RunResult:
     about = read_figures(path)
-    missing = [name for name in ("system", "seed", "seconds", "swept") if name not in about]
+    missing = [name for name in _KEPT if name not in about]
     if missing or about["system"] not in SYSTEMS:
         raise DataError(
             f"{path} is not of a run of this ablation ({', '.join(missing) or 'unknown system'}); remove it"

@@ -40,13 +40,19 @@ class Part:
             ConfigError: it is no such pair.
         """
         number, _, count = text.partition("/")
-        if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
             raise ConfigError(f"--part is {text!r}; give the number of this machine and of all, such as 1/3")
         return cls(int(number), int(count))
 
     def of(self, jobs: Sequence[Job]) -> list[Job]:
-        """Every n-th, so that all machines get as many of each system."""
-        return list(jobs[self.number - 1 :: self.count])
+        """Those of this machine, in their order; by their cost all machines get about as much to do."""
+        loads, mine = [0.0] * self.count, set()
+        for job in sorted(jobs, key=lambda job: -job.cost):
+            place = loads.index(min(loads))
+            loads[place] += job.cost
+            if place == self.number - 1:
+                mine.add(job)
+        return [job for job in jobs if job in mine]
 
 
 def run_jobs(

@@ -59,9 +59,11 @@ def summarise(folder: AblationFolder) -> tuple[list[Judged], Results]:
 
 def _plain(results: Results, config: AblationConfig, judged: list[Judged], found: list[Effect]) -> dict[str, Any]:
     runs = [results.runs[key] for key in sorted(results.runs)]
+    starts = {run.start for run in runs if SYSTEMS[run.system].is_warm}
     return {
         "settings": to_plain(config),
         "machine": {**_machine(results), "seconds": round(_seconds(results), 1)},
+        "warm_encoders": next(iter(starts), ""),
         "rows": [row for run in runs for row in run.rows()],
         "claims": [each.plain() for each in judged],
         "effects": [
@@ -80,7 +82,7 @@ def _plain(results: Results, config: AblationConfig, judged: list[Judged], found
 
 def _machine(results: Results) -> dict[str, Any]:
     """What the runs were computed with: kinds of devices and processors, and threads of each run."""
-    abouts = [run.about for run in results.runs.values()]
+    abouts = [run.about for run in (*results.runs.values(), *results.sweeps.values())]
     return {
         "devices": sorted({str(about["device"]) for about in abouts}),
         "processors": sorted({about["environment"]["cpu"]["name"] for about in abouts}),
@@ -91,7 +93,7 @@ def _machine(results: Results) -> dict[str, Any]:
 
 
 def _seconds(results: Results) -> float:
-    """Of all runs together, one after another."""
+    """Of all runs together, one after another: of each system the median times its number of runs."""
     groups = [tables.runs_of(results, name) for name in results.systems]
     return sum(map(tables.seconds_of, groups)) + tables.seconds_of(list(results.sweeps.values()))
 
@@ -102,7 +104,8 @@ def _report(
     machine = _machine(results)
     seeds = {seed for _, seed in results.runs}
     facts = [
-        f"{len(results.runs)} runs of {len(results.systems)} systems, {len(seeds)} seeds",
+        f"{len(results.runs)} runs of {len(results.systems)} systems, {len(seeds)} seeds"
+        + (f", and {len(results.sweeps)} with one setting changed" if results.sweeps else ""),
         f"{config.corpus.num_videos} generated videos, {config.corpus.noise_share:.0%} of training captions wrong",
         f"{config.num_steps} steps of {config.batch_size}, evaluated on the {config.evaluated_split} split",
         f"{_seconds(results) / 3600:.1f} hours of runs on {', '.join(machine['gpus'] or machine['processors'])}, "
@@ -202,7 +205,8 @@ def _histograms(results: Results) -> Plot:
         scores = tables.runs_of(results, name)[0].queries("zero_shot.json")["captions_scores"].astype(np.float32)
         is_other = ~np.eye(len(scores), dtype=bool)
         found[SYSTEMS[name].title] = np.diag(scores), scores[is_other]
-    return Plot(name="similarities", svg=similarity_histograms(found), about="Histograms of cosines by system")
+    about = "Histograms of cosines by system, of its first seed"
+    return Plot(name="similarities", svg=similarity_histograms(found), about=about)
 
 
 def _curves(results: Results) -> Plot:
@@ -219,7 +223,7 @@ def _sweep_sections(results: Results) -> list[Section]:
     svg = sweep_plot(
         {titles[name]: found for name, found in points.items()}, {titles[name]: SWEEPS[name].own for name in points}
     )
-    text = "One seed, one setting of Clover changed at a time: differences of a point or two are within chance."
+    text = "One seed, one setting of Clover changed at a time. " + tables.chance_of_sweeps(results)
     plot = Plot(name="sweeps", svg=svg, about="Figures over the values of each setting")
     return [Section(title="Sensitivity", text=text, tables=tables.sweep_tables(results), plots=[plot])]
 

@@ -125,6 +125,9 @@ def _check(chosen: Sequence[str], known: Sequence[str], what: str) -> None:
         raise ConfigError(
             f"unknown {what} {', '.join(map(repr, unknown)) or '(none given)'}; there are {', '.join(known)}"
         )
+    twice = [name for name in dict.fromkeys(chosen) if chosen.count(name) > 1]
+    if twice:
+        raise ConfigError(f"{what} {twice[0]!r} is named twice; name it once")
 
 
 def _say(line: str) -> None:
