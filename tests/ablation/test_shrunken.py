@@ -47,6 +47,8 @@ def test_two_systems_a_seed_and_the_report(tmp_path):
     assert first.stat().st_mtime_ns == before  # what was whole was not done again
     again = run("ablate", "--out", str(out), "--systems", "comb", "clover", "--seeds", "1", "--jobs", "1")
     assert "2 runs, 2 of them done before" in again.stderr
+    swept = run("ablate", "sweep", "--out", str(out), "--settings", "world-size", "--jobs", "2")
+    assert "2/2 done: Clover (+RankL), seed 0, world-size " in swept.stderr
     run("ablate", "report", str(out))
     found = json.loads((out / "ablation.json").read_text())
     rows = {(row["system"], row["seed"], row["evaluation"], row["metric"]): row["value"] for row in found["rows"]}
@@ -58,12 +60,19 @@ def test_two_systems_a_seed_and_the_report(tmp_path):
         assert 0 <= rows[system, 0, "choice", "accuracy"] <= 100
         assert 0 <= rows[system, 0, "probes", "color"] <= 100
         assert -1 <= rows[system, 0, "similarity", "positive"] <= 1
+    assert {row["setting_value"] for row in found["sweeps"]} == {"4", "8"}
     assert {claim["verdict"] for claim in found["claims"]} == {"cannot be told", "not measured"}
     page = (out / "report.html").read_text()
     assert "Clover (+RankL) &gt; COMB (Baseline)" in page
     assert page.count("data:image/") >= 10
     assert "http" not in page.replace("http://www.w3.org", "")
     text = (out / "report.md").read_text()
+    sweep = text.partition("## Sensitivity\n")[2].partition("\n## ")[0]
+    assert "How much another seed alone changes is not known here" in sweep
+    assert [line.split("|")[1].strip() for line in sweep.splitlines() if line.startswith("| ")][-3:] == [
+        "1 (Clover)",
+        *("4", "8"),
+    ]
     assert text.startswith("# Clover: the ablations\n")
     table = text.partition("## Open questions, by what they ask\n")[2].partition("\n## ")[0]
     kinds = [[cell.strip() for cell in line.split("|")[2:5]] for line in table.splitlines() if line.startswith("| ")]
