@@ -106,7 +106,7 @@ def _report(
     facts = [
         f"{len(results.runs)} runs of {len(results.systems)} systems, {len(seeds)} seeds"
         + (f", and {len(results.sweeps)} with one setting changed" if results.sweeps else ""),
-        f"{config.corpus.num_videos} generated videos, {config.corpus.noise_share:.0%} of training captions wrong",
+        f"{config.corpus.num_videos} generated videos, {config.corpus.noise_share:.0%} of training captions noise",
         f"{config.num_steps} steps of {config.batch_size}, evaluated on the {config.evaluated_split} split",
         f"{_seconds(results) / 3600:.1f} hours of runs on {', '.join(machine['gpus'] or machine['processors'])}, "
         f"{' or '.join(map(str, machine['threads_per_run']))} thread(s) each",
