@@ -18,8 +18,8 @@ from huggingface_hub.errors import (
 from test_model_card import made
 
 from clover.errors import CheckpointError
+from clover.files import is_hub_id
 from clover.pipeline import Clover
-from clover.publishing.hub import is_hub_id
 
 
 class Hub:

@@ -17,6 +17,7 @@ from clover.data.text import Tokenizer
 from clover.errors import ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.starting import Start
+from clover.files import is_hub_id
 from clover.modeling.borrowed_shape import describe_video, unseen_pixels, vision_part
 from clover.modeling.borrowed_text import BorrowedTextConfig, check_is_text, check_sees_all_words, describe_text
 from clover.modeling.borrowed_video import BorrowedVideoConfig
@@ -27,7 +28,6 @@ from clover.modeling.preprocessor import read_pixels
 from clover.modeling.sizes import around
 from clover.modeling.weights import load_strictly
 from clover.publishing.history import Event
-from clover.publishing.hub import is_hub_id
 from clover.training.adapters import Part
 
 
