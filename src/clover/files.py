@@ -13,7 +13,6 @@ from pathlib import Path
 
 from clover.errors import CloverError
 
-
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """How a model is called on the Hugging Face Hub: ``owner/name``."""
 

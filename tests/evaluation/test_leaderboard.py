@@ -44,7 +44,7 @@ RIGHT = (1, 0, 2, 3, 4, 5)
 
 @torch.no_grad()
 def taught(clover, pairs):
-    """The model, with the texts' last layer worked out so that each is nearest to one video, and far from other texts."""
+    """The model, its last layer of texts worked out so that each is near one video and far from other texts."""
     videos = clover.encode_video([pair.video for pair in pairs])
     last, seen = clover.network.text_projection.contract, []
     listener = last.register_forward_pre_hook(lambda _, given: seen.append(given[0]))

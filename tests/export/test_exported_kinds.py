@@ -62,7 +62,8 @@ def runner(graph, to, path):
 
 @torch.no_grad()
 def plainly(module, inputs):
-    return [value.numpy() for value in module(*(torch.from_numpy(np.ascontiguousarray(one)) for one in inputs.values()))]
+    given = [torch.from_numpy(np.ascontiguousarray(one)) for one in inputs.values()]
+    return [value.numpy() for value in module(*given)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
