@@ -16,12 +16,12 @@ from clover.config import read_versioned, to_plain
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
 from clover.errors import CheckpointError, ConfigError
-from clover.files import other_things, refused_address, write_folder
+from clover.files import is_hub_id, other_things, refused_address, write_folder
 from clover.modeling.headers import check_header
 from clover.modeling.model import CloverModel, ModelConfig
 from clover.modeling.weights import load_strictly, save_tensors
 from clover.publishing.history import Event, from_metadata, to_metadata
-from clover.publishing.hub import download, is_hub_id
+from clover.publishing.hub import download
 
 _FORMAT = "clover-checkpoint-1"
 _CONFIG, _WEIGHTS, _WORDS = "config.json", "model.safetensors", "tokenizer.json"

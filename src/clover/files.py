@@ -1,9 +1,10 @@
-"""Writing files so that nobody ever sees half of one: aside, then renamed."""
+"""Writing files so that nobody ever sees half of one: aside, then renamed; and what a name that is no file means."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator
@@ -11,6 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clover.errors import CloverError
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""How a model is called on the Hugging Face Hub: ``owner/name``."""
 
 
 class WriteError(CloverError):
@@ -70,6 +74,13 @@ def refused_address(place: str | os.PathLike[str]) -> str:
         return ""
     shown = f"{scheme}://{rest.lstrip('/')}"  # a path has one of the two strokes
     return f"{shown} is an address, and addresses are not fetched; download it and give the file or folder"
+
+
+def is_hub_id(name: object) -> bool:
+    """Whether a string can mean a model on the Hub: ``owner/name``, and no folder here begins like it."""
+    if not isinstance(name, str) or not HUB_NAME.fullmatch(name):
+        return False
+    return not Path(name.partition("/")[0]).exists()
 
 
 def write_text(path: Path, text: str) -> None:

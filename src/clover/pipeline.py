@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clover.checkpoints import CARD_FILE, CloverConfig, InputConfig, read_checkpoint, write_checkpoint
-from clover.config import to_plain
+from clover.config import from_plain, to_plain
 from clover.data.media_source import Media, open_media
 from clover.data.streaming import read_spans
 from clover.data.text import Tokenizer
@@ -94,12 +94,9 @@ class Clover:
             name: The heading.
             license_name: Of the weights, as the Hub abbreviates it; empty: unknown.
         """
-        if records is None:
-            source = self.source
-            records = read_records(source, self.is_of_this) if source is not None else Records()
         return model_card(
             to_plain(self.config),
-            records,
+            self.records if records is None else records,
             self.history,
             name=name,
             fingerprint=self.fingerprint,
@@ -108,14 +105,28 @@ class Clover:
         )
 
     @property
+    def records(self) -> Records:
+        """What lies beside the folder that the model was loaded from: its run, and its results."""
+        return Records() if self.source is None else read_records(self.source, self.fingerprint, self.is_of_this)
+
+    @property
     def kept_card(self) -> bytes | None:
         """README.md of the folder that the model was loaded from; None where there is none."""
         card = self.source / CARD_FILE if self.source is not None else None
         return card.read_bytes() if card is not None and card.is_file() else None
 
     def is_of_this(self, result: Mapping[str, Any]) -> bool:
-        """Whether a result file's content is of these very weights, words and preprocessing."""
-        return result.get("fingerprint") == self.fingerprint
+        """Whether a result file's content is of these very weights and words, and of the preprocessing.
+
+        A zero-shot result is of a benchmark's own frames and lengths of texts, which it names.
+        """
+        clover = self
+        if result.get("is_zero_shot") and "inputs" in result:
+            try:
+                clover = self.with_inputs(from_plain(InputConfig, result["inputs"], where="inputs"))
+            except ConfigError:
+                return False
+        return bool(result.get("fingerprint") == clover.fingerprint)
 
     def push_to_hub(
         self,

@@ -54,6 +54,7 @@ def test_zero_shot_retrieval_needs_no_fine_tuning(checkpoint, corpus):
     result = json.loads(output)
     assert status == 0
     assert result["is_zero_shot"]
+    assert Clover.from_pretrained(checkpoint).is_of_this(result)
     assert result["published"]["recall_at_1"] == 26.4
     assert result["selected_on"] == "unknown"
 
@@ -96,6 +97,8 @@ def test_selection_on_a_real_validation_split(checkpoint, corpus, tmp_path):
     status, _, errors = finetune("msrvtt-qa", checkpoint, corpus("msrvtt-qa"), out, "--select-on", "validation")
     assert status == 0, errors
     assert json.loads((out / "selection.json").read_text())
+    left = Clover.from_pretrained(out / "checkpoint")
+    assert json.loads((out / "run.json").read_text())["fingerprint"] == left.fingerprint
 
 
 def test_msrvtt_choices_by_fusion(checkpoint, corpus, tmp_path):

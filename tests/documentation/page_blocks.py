@@ -1,5 +1,6 @@
 """Code blocks of the README and of the pages, and the commands in them."""
 
+import ast
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ EXECUTED = ("bash", "console", "python")
 SHOWN = ("text", "nginx")
 """What a reader looks at and does not type: drawings, trees of files, output, configuration of other programs."""
 
+_SHELL = re.compile(r"^\s*(\$ )?(clover|python3?|pip|make|torchrun|curl|from|import) ", re.MULTILINE)
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[\w+-]*)(?P<rest>[^`\n]*)$")
 
 
@@ -52,6 +54,20 @@ def blocks_of(page):
             lines.append(line)
     assert fence is None, f"{page}:{begin}: a block that does not end"
     return blocks
+
+
+def is_typed(text):
+    """Whether something in a block is typed by a reader: a command of a shell, or a line or all of it Python."""
+    return bool(_SHELL.search(text)) or any(map(_does_something, [text, *text.splitlines()]))
+
+
+def _does_something(text):
+    """Whether a text is Python that calls, imports or assigns; words and numbers of a drawing may be Python too."""
+    try:
+        tree = ast.parse(text.strip())
+    except SyntaxError:
+        return False
+    return any(isinstance(node, (ast.Call, ast.Import, ast.ImportFrom, ast.Assign)) for node in ast.walk(tree))
 
 
 def inline_code(page):

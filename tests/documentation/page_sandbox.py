@@ -10,10 +10,11 @@ import subprocess
 import sys
 import tomllib
 import urllib.request
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
+from made_hub import Hub
 from page_blocks import ROOT
 from page_tables import INSTEAD, NOT_RUN, SHRUNK, STATUS, VARIES
 
@@ -42,7 +43,8 @@ class Sandbox:
             "make": self._make,
             "pip install": self._pip_install,
         }
-        assert set(self.instead) == set(INSTEAD)
+        self.around = {"model.push_to_hub(": Hub(self.folder / ".hub").in_place}
+        assert {*self.instead, *self.around} == set(INSTEAD)
 
     def close(self):
         if self._server is not None:
@@ -52,9 +54,12 @@ class Sandbox:
 
     def python(self, block):
         """Run a block of Python; the blocks of a page share their names."""
-        self._provide(block.text)
         code = compile("\n" * block.line + block.text, block.page, "exec")
-        with chdir(self.folder):
+        if beginning(NOT_RUN, block.text):
+            return
+        self._provide(block.text)
+        around = self.around.get(beginning(INSTEAD, block.text), nullcontext)
+        with chdir(self.folder), around():
             exec(code, self.namespace)
 
     def run(self, command):

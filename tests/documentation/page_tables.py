@@ -48,16 +48,18 @@ INSTEAD = {
     "clover serve": "a process of its own on a free port, asked for its health, and ended by SIGTERM",
     "torchrun": "the command behind -m, in one process (tests/experiment/test_torchrun.py runs several)",
     "make": "make --dry-run: the target is there; make test would begin these very tests anew",
+    "model.push_to_hub(": "a stand-in for the Hub, on folders (tests/publishing/made_hub.py)",
     "pip install": "the extras that it names are looked up in pyproject.toml",
 }
-"""Commands that begin so are not run as they stand, and what is done in their place."""
+"""Commands and Python that begin so are not run as they stand, and what is done in their place."""
 
 NOT_RUN = {
     "clover index films --checkpoint demo/checkpoint --out milvus://": "a Milvus server (tests/search starts one)",
     "clover data pack demo/corpus packed-by-ray": "a Ray cluster (tests/data/test_packing.py starts one)",
     "clover serve milvus://": "a Milvus server (tests/search starts one)",
+    "results = mteb.evaluate(": "data sets of gigabytes (tests/evaluation/test_leaderboard.py evaluates on a made one)",
 }
-"""Commands that begin so are not run here at all, and why. Keep it short."""
+"""Commands and Python that begin so are not run here at all, and why. Keep it short."""
 
 VARIES = {
     "clover search": "scores and videos are those of a model that was trained for two steps",

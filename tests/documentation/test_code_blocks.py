@@ -4,12 +4,11 @@ import re
 import shlex
 
 import pytest
-from page_blocks import EXECUTED, ROOT, SHOWN, Block, Command, blocks_of, commands_of, inline_code, pages
+from page_blocks import EXECUTED, ROOT, SHOWN, Block, Command, blocks_of, commands_of, inline_code, is_typed, pages
 from page_sandbox import Sandbox, beginning, uncommented
 from page_tables import INSTEAD, NOT_RUN, SHRUNK, STATUS, VARIES
 
 PAGES = [page for page in pages() if any(block.language in EXECUTED for block in blocks_of(page))]
-TYPED = re.compile(r"^\s*(\$ )?(clover|python|pip|make|torchrun|curl|from|import) ", re.MULTILINE)
 
 OTHERS = ("--version", "--debug", "--no-isolation")
 """Options of no command's own help."""
@@ -40,12 +39,29 @@ def test_every_block_says_what_it_is(page):
     for block in blocks_of(page):
         assert block.language in (*EXECUTED, *SHOWN), f"{block.place}: a block of {block.language or 'no language'}"
         if block.language in SHOWN and block.page != "docs/commands.md":
-            assert not TYPED.search(block.text), f"{block.place}: something to type, in a block that is only shown"
+            assert not is_typed(block.text), f"{block.place}: something to type, in a block that is only shown"
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("clover demo --quick\n", True),
+        ('model.push_to_hub("me/small")   # makes it\n', True),
+        ("then:\n    results = evaluate(model, tasks)\n", True),
+        ("for path in paths:\n    model.encode_video(path)\n", True),
+        ("src/clover/\n  model.py   the network\n", False),
+        ("video -> encoder -> [b d]\n3.5\ntotal\n", False),
+        ("location / { proxy_pass http://127.0.0.1:8000; }\n", False),
+    ],
+)
+def test_what_is_typed_is_told_from_what_is_shown(text, typed):
+    assert is_typed(text) == typed
 
 
 @pytest.mark.parametrize("table", [SHRUNK, INSTEAD, NOT_RUN, VARIES, STATUS], ids=lambda table: " ".join(table)[:40])
 def test_every_exception_is_still_needed(table):
-    used = {beginning(table, command.line) for command in all_commands()}
+    python = [block.text for page in PAGES for block in blocks_of(page) if block.language == "python"]
+    used = {beginning(table, text) for text in (*(command.line for command in all_commands()), *python)}
     assert set(table) - used == set()
 
 

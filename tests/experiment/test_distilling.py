@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -215,6 +217,40 @@ def test_the_command(teacher, corpus, tmp_path, capsys):  # noqa: F811
     assert "no teacher given" in capsys.readouterr().err
     assert main(["distill", str(teacher), "--size", "huge"]) == 2
     assert "--size" in capsys.readouterr().err
+
+
+def changed(teacher, folder, **inputs):
+    """The teacher, of another number of frames or texts."""
+    clover = Clover.from_pretrained(teacher)
+    inputs = replace(clover.config.inputs, **inputs)
+    fusion = replace(clover.config.model.fusion, num_temporal_positions=inputs.num_frames // 2)
+    model = replace(clover.config.model, fusion=fusion)
+    config = replace(clover.config, model=model, inputs=inputs)
+    Clover(new_model(model, seed=0), clover.tokenizer, config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("num_frames", [8, 12])
+def test_the_plain_command_fits_a_teacher_of_any_number_of_frames(teacher, corpus, num_frames, tmp_path, capsys):  # noqa: F811
+    taught = changed(teacher, tmp_path / "teacher", num_frames=num_frames)
+    few = ["--data.corpus", str(corpus), "--training.num-steps", "1", "--batch-size", "4"]
+    assert main(["distill", str(taught), *few, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["experiment"]
+    assert settings["data"]["num_kept_frames"] == {8: 16, 12: 24}[num_frames]
+    assert settings["inputs"]["num_frames"] == num_frames
+
+
+def test_a_teacher_of_the_hub_gives_its_words(teacher, corpus, tmp_path, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: SimpleNamespace(model_info=lambda *_, **__: _COMMIT))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(teacher))
+    monkeypatch.chdir(tmp_path)
+    few = ["--data.corpus", str(corpus), "--data.num-kept-frames", "8", "--training.num-steps", "1"]
+    assert main(["distill", "me/teacher", *few, "--batch-size", "4", "--out", "run"]) == 0, capsys.readouterr().err
+    student = Clover.from_pretrained("run/checkpoint")
+    assert student.tokenizer.fingerprint == Clover.from_pretrained(teacher).tokenizer.fingerprint
+
+
+_COMMIT = SimpleNamespace(sha="0a1b")
 
 
 def test_the_kind_of_fusion_is_an_option_of_the_command(corpus, tmp_path):  # noqa: F811

@@ -48,6 +48,9 @@ def test_an_interrupted_run_goes_on_in_the_same_record(corpus, tmp_path, monkeyp
     record = record_of(tmp_path)
     assert record["is_finished"]
     assert record["title"] == "pre-training"
+    left = Clover.from_pretrained(tmp_path / "checkpoint")
+    assert record["fingerprint"] == left.fingerprint
+    assert left.records.run == record
     assert record["stages"] == {"video_warm_start": 4, "text_warm_start": 4, "pretraining": 4}
     assert record["experiment"]["training"]["batch_size"] == 8
     assert [session["first_steps"]["pretraining"] for session in record["sessions"]] == [0, 2]
@@ -68,6 +71,7 @@ def test_fine_tuning_names_its_start(corpus, tmp_path):
     record = record_of(tmp_path / "questions")
     assert record["title"] == "fine-tuning on questions"
     assert record["starting_checkpoint"] == clover.fingerprint
+    assert record["fingerprint"] == Clover.from_pretrained(tmp_path / "questions" / "checkpoint").fingerprint
     assert record["stages"] == {".": 2}
     assert record["sessions"][0]["first_steps"] == {".": 0}
     assert record["is_finished"]

@@ -65,6 +65,33 @@ def test_any_number_of_clips_and_frames(folder, clover, batch, frames):
     np.testing.assert_allclose(embedding, clover.embed_clips(list(clips)).numpy(), atol=1e-5)
 
 
+def outputs_of(model, clover, clips):
+    """All outputs of a chain of graphs, by name."""
+    token_ids, is_token = (value.numpy() for value in clover.encode_words(TEXTS))
+    video = model.run("video", {"clip": clips})
+    text = model.run("text", {"token_ids": token_ids, "is_token": is_token})
+    fused = model.run("fusion", {"video_tokens": video[0], "text_tokens": text[0], "is_token": is_token})
+    names = [name for graph in graphs_of(clover) for name in graph.outputs]
+    return dict(zip(names, [*video, *text, *fused], strict=True))
+
+
+def test_graphs_in_8_bits_compute_nearly_the_same(folder, clover):
+    clips = np.stack(made_clips(clover, len(TEXTS)))
+    plain, coarse = (outputs_of(OnnxModel(folder, suffix=suffix), clover, clips) for suffix in ("", ".int8"))
+    assert plain.keys() == coarse.keys() >= {"video_embedding", "text_embedding", "fused_for_text", "choice_score"}
+    for name, exact in plain.items():
+        assert not np.array_equal(exact, coarse[name]), f"{name}: nothing was rounded"
+    for name in ("video_embedding", "text_embedding", "fused_for_video", "fused_for_text"):
+        cosines = (plain[name] * coarse[name]).sum(axis=1)
+        assert cosines.min() > 0.999, name
+    for name in ("video_tokens", "text_tokens", "answer_scores", "choice_score"):
+        rounded = np.linalg.norm(coarse[name] - plain[name]) / np.linalg.norm(plain[name])
+        assert rounded < 0.1, name
+    told = json.loads((folder / "config.json").read_text())["int8"]
+    assert 0.999 < min(told["lowest_video_cosine"], told["lowest_text_cosine"]) < 1
+    assert told["bytes_after"] == sum(path.stat().st_size for path in folder.glob("*.int8.onnx"))
+
+
 def test_heads_answer_as_the_checkpoint_does(folder, clover, video):
     model = OnnxModel(folder)
     (tokens, _) = model.run("video", {"clip": clover.clip(video)[None]})

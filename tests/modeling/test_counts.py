@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clover.modeling.model import CloverModel, ModelConfig
-from clover.modeling.sizes import base
+from clover.modeling.sizes import base, tiny
 from clover.modeling.weights import to_official
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -23,6 +23,13 @@ def network():
 
 def count(module):
     return sum(weight.numel() for weight in module.parameters())
+
+
+def test_tiny_is_as_large_as_it_says():
+    with torch.device("meta"):
+        few, more = (count(CloverModel(tiny(vocabulary_size=words))) for words in (100, 1100))
+    assert more - few == 65 * 1000
+    assert round(few - 65 * 100, -3) == 64_000
 
 
 def test_counts_per_component(network):

@@ -1,71 +1,28 @@
 """The Hugging Face Hub, played by a stand-in: nothing here reaches a network."""
 
-import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import httpx
-import huggingface_hub
 import pytest
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
-    LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
-    RepositoryNotFoundError,
 )
+from made_hub import Hub
 from test_model_card import made
 
 from clover.errors import CheckpointError
+from clover.files import is_hub_id
 from clover.pipeline import Clover
-from clover.publishing.hub import is_hub_id
-
-
-class Hub:
-    """What the library does, on folders: ``models`` by name, ``cache`` of what was fetched."""
-
-    def __init__(self, tmp_path):
-        self.models, self.cache, self.asked, self.sent = {}, {}, [], []
-        self.problem = None
-        self.tmp_path = tmp_path
-
-    def model_info(self, name, *, revision=None, timeout=None):
-        assert timeout is not None
-        self.asked.append((name, revision))
-        if self.problem is not None:
-            raise self.problem
-        if name not in self.models:
-            raise RepositoryNotFoundError("401", response=httpx.Response(404, request=httpx.Request("GET", "http://h")))
-        return SimpleNamespace(sha=f"commit of {revision}")
-
-    def snapshot_download(self, name, *, revision=None, allow_patterns=None, local_files_only=False):
-        assert "model.safetensors" in allow_patterns
-        assert not any("*" in pattern for pattern in allow_patterns), "nothing else is fetched"
-        if local_files_only and name not in self.cache:
-            raise LocalEntryNotFoundError("not cached")
-        self.asked.append(revision)
-        self.cache.setdefault(name, self.models.get(name))
-        return str(self.cache[name])
-
-    def create_repo(self, name, *, private=None, exist_ok=False, repo_type=None):
-        self.sent.append((name, private, exist_ok))
-
-    def upload_folder(self, *, repo_id, folder_path, commit_message, revision, repo_type):
-        if self.problem is not None:
-            raise self.problem
-        self.models[repo_id] = shutil.copytree(folder_path, self.tmp_path / repo_id)
-        self.sent.append(commit_message)
-        return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/1")
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    stand_in = Hub(tmp_path / "hub")
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda **_: stand_in)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", stand_in.snapshot_download)
     monkeypatch.chdir(tmp_path)
-    return stand_in
+    with Hub(tmp_path / "hub").in_place() as stand_in:
+        yield stand_in
 
 
 def test_there_and_back(hub, tmp_path):

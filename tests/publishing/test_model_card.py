@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from huggingface_hub import ModelCard
 
 from clover.checkpoints import CloverConfig, InputConfig
 from clover.cli import main
+from clover.config import to_plain
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 from clover.data.text import Tokenizer
 from clover.data.transforms import TransformConfig
@@ -140,10 +142,63 @@ def test_zero_shot_results_are_of_the_weights_although_frames_are_the_benchmarks
     inputs = zero_shot_inputs(row, clover)
     assert inputs != clover.config.inputs
     result = {"benchmark": row.name, "is_zero_shot": True, "fingerprint": clover.with_inputs(inputs).fingerprint}
-    made(tmp_path, result=result | {"num_gallery": 5})
-    text = (exported(checkpoint) / "README.md").read_text()
-    assert "| msrvtt-mc (zero-shot) | test | accuracy | 36.1 %" in text
-    assert 'datasets: ["msrvtt-mc"]' in text
+    made(tmp_path, result=result | {"num_gallery": 5, "inputs": to_plain(inputs)})
+    for text in ((exported(checkpoint) / "README.md").read_text(), Clover.from_pretrained(checkpoint).card()):
+        assert "| msrvtt-mc (zero-shot) | test | accuracy | 36.1 %" in text
+        assert 'datasets: ["msrvtt-mc"]' in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "inputs"),
+    [
+        ({"is_zero_shot": False}, {"num_frames": 4}),
+        ({"is_zero_shot": True, "fingerprint": "0123"}, {"num_frames": 4}),
+        ({"is_zero_shot": True}, {"num_frames": "many"}),
+    ],
+)
+def test_other_frames_are_the_models_only_where_a_result_says_so_and_is_zero_shot(tmp_path, changes, inputs):
+    clover = Clover.from_pretrained(made(tmp_path))
+    fewer = clover.with_inputs(replace(clover.config.inputs, num_frames=4))
+    result = {"fingerprint": fewer.fingerprint, "inputs": to_plain(fewer.config.inputs) | inputs}
+    assert clover.is_of_this(result | {"is_zero_shot": True, "inputs": to_plain(fewer.config.inputs)})
+    assert not clover.is_of_this(result | changes)
+
+
+def another(checkpoint, place):
+    """A model of other weights, saved by hand."""
+    clover = Clover.from_pretrained(checkpoint)
+    with torch.no_grad():
+        clover.network.text_projection.expand.bias.add_(1.0)
+    clover.save_pretrained(place)
+    return place
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_model_that_was_saved_into_the_folder_of_a_run_does_not_take_its_record(tmp_path, is_older):
+    checkpoint = made(tmp_path)
+    if not is_older:
+        run = RUN | {"fingerprint": Clover.from_pretrained(checkpoint).fingerprint}
+        (tmp_path / "run/run.json").write_text(json.dumps(run))
+    assert "- steps: 1,200" in Clover.from_pretrained(checkpoint).card()
+    text = Clover.from_pretrained(another(checkpoint, tmp_path / "run/something-else")).card()
+    assert "its settings, code and machine are unknown" in text
+    assert "not of these very weights and preprocessing: run.json" in text
+    for recorded in ("1,200", "msvd-qa", "31.5", "698b9dbe1766051a"):
+        assert recorded not in text
+    assert Clover.from_pretrained(checkpoint).records.run["title"] == RUN["title"]
+
+
+def test_a_checkpoint_that_took_the_place_of_the_runs_does_not_take_its_record(tmp_path):
+    checkpoint = made(tmp_path)
+    run = RUN | {"fingerprint": Clover.from_pretrained(checkpoint).fingerprint}
+    (tmp_path / "run/run.json").write_text(json.dumps(run))
+    another(checkpoint, checkpoint)
+    assert Clover.from_pretrained(checkpoint).records.run == {}
+
+
+def test_the_record_of_a_run_that_is_not_done_is_not_of_what_an_earlier_one_left(tmp_path):
+    checkpoint = made(tmp_path, run=RUN | {"is_finished": False})
+    assert Clover.from_pretrained(checkpoint).records.run == {}
 
 
 def test_a_corpus_is_measured_for_the_card(tmp_path):

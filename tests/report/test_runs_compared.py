@@ -32,7 +32,7 @@ def run_with(folder, *, settings=SETTINGS, loss=1.0, num_steps=6, data=1, finish
                 logbook.write(step, {"words": loss, "total": 2 * loss}, learning_rate=0.1, waiting_seconds=0.0)
             logbook.note(num_steps=min(num_steps, total), recall_at_10=50 * loss)
     if finish:
-        record.finish()
+        record.finish(lambda: "0a1b")
     return folder
 
 

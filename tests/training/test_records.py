@@ -34,10 +34,11 @@ def test_a_run_from_start_to_end(tmp_path):
     assert start["experiment"] == {"seed": 1}
     assert start["stages"] == {"first": 10, "second": 20}
     run.enter(tmp_path / "first", 0)
-    run.finish(benchmark="msrvtt-qa")
+    run.finish(lambda: "0a1b", benchmark="msrvtt-qa")
     end = written(tmp_path)
     assert end["is_finished"]
     assert end["benchmark"] == "msrvtt-qa"
+    assert end["fingerprint"] == "0a1b"
     (session,) = end["sessions"]
     assert session["first_steps"] == {"first": 0}
     assert session["data"] == {"files": {"a.json": "0f"}}
@@ -89,7 +90,7 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
     run = record(tmp_path)
     run.begin(resume=False)
     run.enter(tmp_path / "first", 0)
-    run.finish()
+    run.finish(lambda: "0a1b")
     assert list(tmp_path.iterdir()) == []
 
 

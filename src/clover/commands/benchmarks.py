@@ -26,6 +26,7 @@ from clover.experiment.benchmarks import BenchmarkRun, finetune_benchmark
 from clover.experiment.configs import BenchmarkExperiment
 from clover.files import write_text
 from clover.pipeline import Clover
+from clover.publishing.records import run_of
 from clover.recipes.benchmarks import FittingRecipe, kind_of_recipe, published, recipe_for, zero_shot_inputs
 from clover.training.devices import choose_device
 from clover.training.logbook import progress
@@ -164,10 +165,10 @@ def evaluate_on(name: str, arguments: Sequence[str]) -> None:
     options = parse(EvaluateBenchmarkOptions, arguments, command=f"evaluate {name}")
     data = BenchmarkData.given(row, options.annotations, options.videos, options.missing)
     clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
+    folder = clover.source or Path(options.checkpoint)
+    run = run_of(folder, clover.fingerprint)
     if options.zero_shot:
         clover = clover.with_inputs(zero_shot_inputs(row, clover))
-    run_file = Path(options.checkpoint).parent / "run.json"
-    run = json.loads(run_file.read_text(encoding="utf-8")) if run_file.is_file() else {}
     with progress("evaluating", quiet=options.json) as report:
         result, predictions = evaluate_benchmark(
             clover,
@@ -179,7 +180,7 @@ def evaluate_on(name: str, arguments: Sequence[str]) -> None:
             progress=report,
         )
     plain = asdict(result)
-    target = options.out or (str(run_file.with_name(_result_name(options))) if run.get("benchmark") == name else "")
+    target = options.out or (str(folder.parent / _result_name(options)) if run.get("benchmark") == name else "")
     if target:
         write_text(Path(target), json.dumps(plain, indent=2) + "\n")
     if options.predictions:

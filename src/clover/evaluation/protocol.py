@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from clover.config import to_plain
 from clover.data.annotations.media import media_stem
 from clover.data.annotations.problems import Problem, counted
 from clover.errors import ConfigError
@@ -78,7 +79,9 @@ class BenchmarkResult:
     training: dict[str, Any]
     """What fine-tuning noted: recipe, training split, rows, steps."""
     fingerprint: str
-    """Of the checkpoint."""
+    """Of the checkpoint, with these inputs."""
+    inputs: dict[str, Any]
+    """What was read of videos and texts, as `config.json` has it."""
     checksums: dict[str, str]
     """SHA-256 of the annotation files."""
     remarks: list[str] = field(default_factory=list)
@@ -156,6 +159,7 @@ def evaluate_benchmark(
         selected_on=selected_on,
         training={name: run[name] for name in ("recipe", "train_split", "num_rows", "num_steps") if name in run},
         fingerprint=clover.fingerprint,
+        inputs=to_plain(inputs),
         checksums=data.checksums,
         remarks=_remarks(row, split, seen, run, selected_on, is_zero_shot),
     )

@@ -127,7 +127,7 @@ def finetune_benchmark(
         "num_steps": stage.num_steps,
         "training_videos": sorted({media_stem(record.video.name) for record in training.rows}),
     }
-    record.finish(**notes)
+    record.finish(lambda: tuned.fingerprint, **notes)
     return BenchmarkRun(
         finetuned=finetuned,
         remarks=training.split.remarks,

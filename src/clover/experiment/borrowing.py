@@ -15,8 +15,9 @@ from torch import Tensor
 from clover.data.borrowed_tokenizer import tokenizer_of
 from clover.data.text import Tokenizer
 from clover.errors import ConfigError
-from clover.experiment.configs import PretrainingExperiment, StageConfig
+from clover.experiment.configs import PretrainingExperiment, StageConfig, with_kept_frames
 from clover.experiment.starting import Start
+from clover.files import is_hub_id
 from clover.modeling.borrowed_shape import describe_video, unseen_pixels, vision_part
 from clover.modeling.borrowed_text import BorrowedTextConfig, check_is_text, check_sees_all_words, describe_text
 from clover.modeling.borrowed_video import BorrowedVideoConfig
@@ -27,7 +28,6 @@ from clover.modeling.preprocessor import read_pixels
 from clover.modeling.sizes import around
 from clover.modeling.weights import load_strictly
 from clover.publishing.history import Event
-from clover.publishing.hub import is_hub_id
 from clover.training.adapters import Part
 
 
@@ -158,16 +158,14 @@ def _around_video(
     experiment: PretrainingExperiment, config: BorrowedVideoConfig, pixels: PixelConfig
 ) -> PretrainingExperiment:
     """Frames as the encoder takes them, and no warm start: its weights are what that is to give."""
-    frames, data = experiment.inputs.frames, experiment.data
+    frames = experiment.inputs.frames
     if frames.size != config.frame_size:
         short = frames.training_short_side
         scaled = None if short is None else round(short * config.frame_size / frames.size)
         frames = replace(frames, size=config.frame_size, training_short_side=scaled)
-    if data.num_kept_frames % config.num_frames:
-        data = replace(data, num_kept_frames=-(-data.num_kept_frames // config.num_frames) * config.num_frames)
     return replace(
         experiment,
-        data=data,
+        data=with_kept_frames(experiment.data, config.num_frames),
         model=replace(around(experiment.model, video=config), pixels=pixels),
         inputs=replace(experiment.inputs, num_frames=config.num_frames, frames=frames),
         video_warm_start=StageConfig(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from clover.checkpoints import InputConfig
@@ -66,6 +66,11 @@ class PretrainingDataConfig(DataConfig):
             if bool(getattr(self, rows)) != bool(getattr(self, media)):
                 options = [f"--data.{name.replace('_', '-')}" for name in (rows, media)]
                 raise ConfigError(f"{options[0]} and {options[1]} go together; give both or neither")
+
+
+def with_kept_frames(data: PretrainingDataConfig, num_frames: int) -> PretrainingDataConfig:
+    """As many kept frames as before, or the few more that clips of so many frames can be taken from."""
+    return replace(data, num_kept_frames=-(-data.num_kept_frames // num_frames) * num_frames)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,8 @@ class Distillation(Pretraining):
         self.teacher = Clover.from_pretrained(teacher, device=Compute(experiment.compute).device)
         self.teacher.network.requires_grad_(False)
         if not experiment.init:
-            experiment = replace(experiment, data=replace(experiment.data, tokenizer=str(teacher)))
+            folder_of_words = str(self.teacher.source)  # of a teacher on the Hub, where its copy lies
+            experiment = replace(experiment, data=replace(experiment.data, tokenizer=folder_of_words))
         self._distillation = experiment
         super().__init__(experiment, folder, recipe=recipe, quiet=quiet)
         if self.tokenizer.fingerprint != self.teacher.tokenizer.fingerprint:

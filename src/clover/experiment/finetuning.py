@@ -243,7 +243,7 @@ def finetune_questions(
         quiet=quiet,
     )
     tuned = run.run(clover, rows, resume=resume)
-    record.finish()
+    record.finish(lambda: tuned.fingerprint)
     return Finetuned(clover=tuned, skipped=skipped, num_left_out=len(questions) - len(rows))
 
 

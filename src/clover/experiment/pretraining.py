@@ -234,7 +234,8 @@ class Pretraining:
         with current().first_alone():
             if current().is_first:
                 clover.save_pretrained(self.folder / "checkpoint")
-        self._record.finish(**({"init_weights": self.init_weights} if self.init_weights else {}))
+        notes = {"init_weights": self.init_weights} if self.init_weights else {}
+        self._record.finish(lambda: clover.fingerprint, **notes)
         return clover
 
     def _history(self) -> tuple[Event, ...]:

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from clover.checkpoints import CHECKPOINT_FILES
 from clover.data.shapes.corpus import read_pairs, read_questions
 from clover.errors import ConfigError
-from clover.evaluation.benchmarks import BENCHMARKS
 from clover.evaluation.open_answer import evaluate_questions
 from clover.evaluation.retrieval import RetrievalResult, evaluate_retrieval, one_text_per_video
 from clover.files import check_replaceable, write_folder
 from clover.pipeline import Clover
 from clover.publishing.card import check_license
-from clover.publishing.records import Measurement, Records, read_records
-from clover.recipes.benchmarks import zero_shot_inputs
+from clover.publishing.records import Measurement
 
 _FILES = {*CHECKPOINT_FILES, "README.md"}
 
@@ -57,7 +54,7 @@ def export_hub(
     if kept is not None and corpus is None and not license_name:
         _write(clover, out, kept)
         return [f"the card is that of {clover.source}, as it is (README.md); --corpus or --license makes a new one"]
-    records = records_of(clover)
+    records = clover.records
     if corpus is not None:
         records = replace(records, measurements=(*records.measurements, *measured(clover, corpus, progress)))
     _write(clover, out, clover.card(records, name=out.absolute().name, license_name=license_name).encode())
@@ -72,18 +69,6 @@ def _write(clover: Clover, out: Path, card: bytes) -> None:
         (aside / "README.md").write_bytes(card)
 
     write_folder(out, fill)
-
-
-def records_of(clover: Clover) -> Records:
-    """The records beside a checkpoint; zero-shot results, with a benchmark's own frames and lengths, are its too."""
-
-    def is_own(result: Mapping[str, Any]) -> bool:
-        row = BENCHMARKS.get(str(result.get("benchmark")))
-        if row is None or not result.get("is_zero_shot"):
-            return clover.is_of_this(result)
-        return clover.with_inputs(zero_shot_inputs(row, clover)).is_of_this(result)
-
-    return read_records(clover.source, is_own) if clover.source is not None else Records()
 
 
 def measured(clover: Clover, corpus: Path, progress: Progress | None = None) -> list[Measurement]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from clover.errors import ExportError
 from clover.export.graphs import Free, Graph
-from clover.export.tracing import quietly, traced
+from clover.export.tracing import library_errors, quietly, traced
 
 
 def require_onnx() -> None:
@@ -39,19 +39,15 @@ def write_onnx(graph: Graph, path: Path) -> None:
 
     program = traced(graph)
     symbols = _symbols(graph, program)
-    try:
-        with quietly():
-            made = torch.onnx.export(
-                program,
-                input_names=[one.name for one in graph.inputs],
-                output_names=list(graph.outputs),
-                dynamo=True,
-                optimize=True,
-                verbose=False,
-            )
-    except torch.onnx.OnnxExporterError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ExportError(f"torch {torch.__version__} cannot write the {graph.name} graph as ONNX: {reason}") from error
+    with library_errors(graph, "write it as ONNX"), quietly():
+        made = torch.onnx.export(
+            program,
+            input_names=[one.name for one in graph.inputs],
+            output_names=list(graph.outputs),
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+        )
     assert made is not None
     model = made.model_proto
     del model.graph.value_info[:]  # some are of before the optimiser's transpositions, and the quantiser believes them

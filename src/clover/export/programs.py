@@ -10,13 +10,18 @@ import numpy as np
 import torch
 
 from clover.export.graphs import Graph
-from clover.export.tracing import quietly, traced
+from clover.export.tracing import library_errors, quietly, traced
 
 
 def write_program(graph: Graph, path: Path) -> None:
-    """Trace a graph and write it, weights and all, into one ``.pt2`` file."""
-    with quietly():
-        torch.export.save(traced(graph), path)
+    """Trace a graph and write it, weights and all, into one ``.pt2`` file.
+
+    Raises:
+        ExportError: the library cannot.
+    """
+    program = traced(graph)
+    with library_errors(graph, "write it"), quietly():
+        torch.export.save(program, path)
 
 
 class TorchPrograms:

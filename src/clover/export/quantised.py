@@ -91,8 +91,15 @@ class QuantisationCost:
         }
 
 
-def quantise(source: Path, target: Path) -> None:
-    """Write an ONNX file with the matrices' weights and the embeddings in 8 bits; activations follow at run time."""
+def quantise(source: Path, target: Path, *, is_signed: bool = False) -> None:
+    """Write an ONNX file with the matrices' weights and the embeddings in 8 bits; activations follow at run time.
+
+    Args:
+        source: The file to read.
+        target: The file to write.
+        is_signed: Weights from -128 to 127, which overflow on processors without VNNI (`benchmarks/quantised_export.py`
+            measures by how much), in place of 0 to 255.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     root = logging.getLogger()
@@ -104,7 +111,7 @@ def quantise(source: Path, target: Path) -> None:
             str(target),
             op_types_to_quantize=["MatMul", "Gemm", "Gather"],
             per_channel=True,
-            weight_type=QuantType.QUInt8,  # signed ones overflow on processors without VNNI
+            weight_type=QuantType.QInt8 if is_signed else QuantType.QUInt8,
             extra_options={"MatMulConstBOnly": True},
         )
     finally:

@@ -12,11 +12,16 @@ import jaxtyping
 import torch
 from torch.export import Dim, ExportedProgram
 
+from clover.errors import CloverError, ExportError
 from clover.export.graphs import Free, Graph
 
 
 def traced(graph: Graph) -> ExportedProgram:
-    """Trace a graph; every free size of its inputs is one symbol, 1 and more."""
+    """Trace a graph; every free size of its inputs is one symbol, 1 and more.
+
+    Raises:
+        ExportError: the library cannot, or takes a free size for a fixed one.
+    """
     dims: dict[str, Any] = {}
 
     def dimension(extent: int | Free) -> Any:
@@ -27,7 +32,7 @@ def traced(graph: Graph) -> ExportedProgram:
 
     shapes = tuple(tuple(dimension(extent) for extent in one.shape) for one in graph.inputs)
     examples = tuple(one.example for one in graph.inputs)
-    with quietly(), _one_is_no_special_size(), _shapes_unchecked():
+    with library_errors(graph, "trace it"), quietly(), _one_is_no_special_size(), _shapes_unchecked():
         return torch.export.export(
             graph.module,
             examples,
@@ -35,6 +40,28 @@ def traced(graph: Graph) -> ExportedProgram:
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
+
+
+@contextmanager
+def library_errors(graph: Graph, task: str) -> Iterator[None]:
+    """One line in place of what a library raises.
+
+    Args:
+        graph: What is worked on.
+        task: What torch is to do with it, as in "trace it".
+
+    Raises:
+        ExportError: anything was raised that is not one of ours.
+    """
+    try:
+        yield
+    except (CloverError, OSError, MemoryError):  # ours, and those of the machine
+        raise
+    except Exception as error:  # the tracers raise many kinds
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ExportError(
+            f"the {graph.name} graph cannot be exported, for torch {torch.__version__} cannot {task}: {reason}"
+        ) from error
 
 
 def _one_is_no_special_size() -> Any:

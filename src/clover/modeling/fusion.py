@@ -105,7 +105,7 @@ class FusionEncoder(nn.Module):
         self, ahead: list[Float[Tensor, "b _ d"]], text: Float[Tensor, "b l d"], is_token: Bool[Tensor, "b l"]
     ) -> tuple[Float[Tensor, "b s d"], Bool[Tensor, "b s"]]:
         """What is ahead, the own [CLS] if there is one, and the text; and which of these places are no padding."""
-        own = [] if self.own_cls is None else [self.own_cls.expand(len(text), 1, -1)]
+        own = [] if self.own_cls is None else [self.own_cls.expand(text.shape[0], 1, -1)]
         sequence = torch.cat([*ahead, *own, text], dim=1)
         num_ahead = sequence.shape[1] - text.shape[1]
         return sequence, nn.functional.pad(is_token, (num_ahead, 0), value=True)

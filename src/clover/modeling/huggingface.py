@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from clover.config import check_finite
 from clover.errors import CheckpointError, ConfigError
-from clover.modeling.weight_files import PUBLISHED_WEIGHTS, shard_files, why_not
+from clover.files import is_hub_id
+from clover.modeling.weight_files import PUBLISHED_WEIGHTS, find_weights, shard_files, why_not
 
 _PREFIX = "hf:"
 _FORGOTTEN = {
@@ -72,8 +73,7 @@ def find_folder(source: str, *, option: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
-    is_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not folder.exists()
-    if not is_id:
+    if not is_hub_id(name) or folder.exists():
         raise CheckpointError(f"{folder} is not a folder; give one that holds a config.json and weights")
     return _from_hub(name)
 
@@ -84,22 +84,38 @@ def _from_hub(name: str) -> Path:
 
     wanted = ["*.json", "*.txt", "*.safetensors", "*.model"]
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
-    except Exception as missing:  # the library raises many kinds
-        if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-            raise CheckpointError(
-                f"there is no folder {name}, and of the Hub it is not in the cache (HF_HUB_OFFLINE is set); "
-                "give the folder of a copy"
-            ) from missing
+        cached = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
+    except Exception:  # the library raises many kinds
+        cached = None
+    if cached is not None and _is_whole(cached):
+        return cached
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        has = "it is not in the cache" if cached is None else "the cache holds a part only"
+        raise CheckpointError(
+            f"there is no folder {name}, and of the Hub {has} (HF_HUB_OFFLINE is set); give the folder of a copy"
+        )
     try:
         files = HfApi().model_info(name, timeout=_SECONDS).siblings or []
         if not any(file.rfilename.endswith(".safetensors") for file in files):
             wanted.append("*.bin")
         return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:
+        has = "" if cached is None else "; the cache holds a part only"
         raise CheckpointError(
-            f"there is no folder {name}, and it cannot be had from the Hub ({_line(error)}); give the folder of a copy"
+            f"there is no folder {name}, and it cannot be had from the Hub ({_line(error)}{has}); give the folder of a "
+            "copy"
         ) from error
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder of the cache has config and weights; programs that look at a config alone leave no more."""
+    if not (folder / "config.json").is_file():
+        return False
+    try:
+        found = find_weights(folder)
+        return found.suffix != ".json" or bool(shard_files(found))
+    except CheckpointError:
+        return False
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from clover.modeling.video_swin import VideoEncoderConfig
 
 
 def tiny(*, vocabulary_size: int) -> ModelConfig:
-    """For tests: 8 frames of 32 pixels, 4 x 2 x 2 video tokens, a few thousand weights."""
+    """For tests: 8 frames of 32 pixels, 4 x 2 x 2 video tokens, some 64,000 weights and 65 for every word piece."""
     layers = TransformerConfig(width=32, num_layers=1, num_heads=2, feed_forward_width=64, dropout=0.0)
     return ModelConfig(
         video=VideoEncoderConfig(

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from clover.errors import ConfigError
+from clover.files import is_hub_id
 from clover.publishing.history import Event, data_sources
-from clover.publishing.hub import is_hub_id
 from clover.publishing.records import Measurement, Records
 
 UNKNOWN = "unknown"

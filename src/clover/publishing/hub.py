@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from clover.errors import CheckpointError
+from clover.files import HUB_NAME
 
 _SECONDS = 10.0
 """After which the Hub is taken not to be there."""
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-
-
-def is_hub_id(name: object) -> bool:
-    """Whether a string can mean a model on the Hub: ``owner/name``, and no folder here begins like it."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return False
-    return not Path(name.partition("/")[0]).exists()
 
 
 def check_name(name: str) -> None:
@@ -27,7 +19,7 @@ def check_name(name: str) -> None:
     Raises:
         CheckpointError: it is not ``owner/name``.
     """
-    if not _NAME.fullmatch(name):
+    if not HUB_NAME.fullmatch(name):
         raise CheckpointError(
             f"{name!r} is no name of a model on the Hub; give owner/name, of letters, digits, '-', '_' and '.'"
         )

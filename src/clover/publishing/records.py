@@ -37,12 +37,12 @@ class Records:
     """All that is known of a checkpoint's making; empty where there is no record."""
 
     run: Mapping[str, Any] = field(default_factory=dict)
-    """run.json."""
+    """run.json; empty where there is none of this checkpoint."""
     evaluations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """The last figures that every stage's log noted between steps, by stage."""
     measurements: tuple[Measurement, ...] = ()
     foreign: tuple[str, ...] = ()
-    """Result files that are of other weights or of another preprocessing, or cannot be read."""
+    """Files that are of other weights or of another preprocessing, or cannot be read."""
 
     @property
     def sessions(self) -> list[Mapping[str, Any]]:
@@ -60,17 +60,35 @@ class Records:
         return found
 
 
-def read_records(checkpoint: Path, is_own: Callable[[Mapping[str, Any]], bool]) -> Records:
-    """Read what lies beside a checkpoint folder; what is not there, or cannot be read, is left out.
+def run_of(checkpoint: Path, fingerprint: str) -> dict[str, Any]:
+    """What run.json, beside a checkpoint folder, says of the run that made it; nothing where it is of another.
+
+    A run notes the fingerprint of its checkpoint when it is done. A record without one, of an earlier version, is taken
+    to be of the folder that a finished run leaves, and of no other.
+
+    Args:
+        checkpoint: ``RUN/checkpoint``.
+        fingerprint: Of the checkpoint.
+    """
+    folder = Path(checkpoint).absolute()
+    run = _read(folder.parent / "run.json")
+    if "fingerprint" in run:
+        return run if run["fingerprint"] == fingerprint else {}
+    return run if folder.name == "checkpoint" and run.get("is_finished") else {}
+
+
+def read_records(checkpoint: Path, fingerprint: str, is_own: Callable[[Mapping[str, Any]], bool]) -> Records:
+    """Read what lies beside a checkpoint folder; what is not there, cannot be read or is of another is left out.
 
     Args:
         checkpoint: ``RUN/checkpoint``; the records are in RUN.
+        fingerprint: Of the checkpoint.
         is_own: Whether the plain content of a result file is of this very checkpoint.
     """
     folder = Path(checkpoint).absolute().parent
-    run = _read(folder / "run.json")
+    run = run_of(checkpoint, fingerprint)
     found: list[Measurement] = []
-    foreign: list[str] = []
+    foreign = [] if run or not (folder / "run.json").exists() else ["run.json"]
     for path in sorted(folder.glob("result*.json")):
         plain = _read(path)
         if plain and is_own(plain) and (one := _measured(plain)):

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Literal
 
 from clover.checkpoints import CloverConfig
-from clover.experiment.configs import PretrainingExperiment, StageConfig
+from clover.experiment.configs import PretrainingExperiment, StageConfig, with_kept_frames
 from clover.experiment.distillation import DistillationExperiment
 from clover.modeling.model import ModelConfig
 from clover.modeling.sizes import small, tiny
@@ -45,10 +45,12 @@ def shapes_student(teacher: CloverConfig, size: StudentSize) -> DistillationExpe
     With masked words, or all of the objective, a tiny student learns less in as many steps
     (`benchmarks/distillation.py`).
     """
+    recipe = shapes()
     recipe = replace(
-        shapes(),
+        recipe,
         objective=PretrainingObjectiveConfig(alignment="none", ranking_weight=0.0, masked_word_weight=0.0),
         model=student_of(teacher, size),
+        data=with_kept_frames(recipe.data, teacher.inputs.num_frames),
         inputs=teacher.inputs,
         video_warm_start=StageConfig(),
         text_warm_start=StageConfig(),

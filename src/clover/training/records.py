@@ -110,11 +110,16 @@ class RunRecord:
             self._session["first_steps"][Path(stage).relative_to(self.folder).as_posix()] = first_step
             self._write()
 
-    def finish(self, **notes: Any) -> None:
-        """Note that the run is done, and what else is to be known of its checkpoint."""
+    def finish(self, fingerprint: Callable[[], str], **notes: Any) -> None:
+        """Note that the run is done, which checkpoint it left, and what else is to be known of that.
+
+        Args:
+            fingerprint: Gives the checkpoint's; called by the process that writes.
+            notes: Fields of run.json.
+        """
         if self._session is not None:
             self._session["time_finished"] = _now()
-            self._plain |= notes | {"is_finished": True}
+            self._plain |= notes | {"fingerprint": fingerprint(), "is_finished": True}
             self._write()
 
     def _write(self) -> None:
