@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clover.errors import CheckpointError
 from clover.files import checksum, refused_address
+from clover.modeling.plain_numbers import STANDING_IN
 
 _CONTAINERS = ("state_dict", "model", "module")
 """Where training programs put the weights among other things: mmcv's, Microsoft Swin's, DeepSpeed's name for it."""
@@ -191,7 +192,7 @@ def _read_pickle(path: Path) -> Mapping[Any, Any]:
     if begins_as_archive:
         _check_archive(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(STANDING_IN):
             warnings.simplefilter("ignore")  # of formats that are refused below
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=begins_as_archive)
     except Exception as error:  # a file that somebody made can raise anything
