@@ -22,15 +22,16 @@ from torch import Tensor, nn
 
 from clover.config import check_finite
 from clover.errors import CheckpointError, ConfigError
-from clover.modeling.weight_files import PUBLISHED_WEIGHTS, shard_files, why_not
+from clover.modeling.weight_files import PUBLISHED_WEIGHTS, check_packing, shard_files, why_not
 
 _PREFIX = "hf:"
 _FORGOTTEN = {
     *("auto_map", "architectures", "_name_or_path", "transformers_version", "id2label", "label2id"),
+    "transformers_weights",
     *("torch_dtype", "dtype", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
     *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
 }
-"""What a config says besides the architecture: code to be run, number formats, names of classes."""
+"""What a config says besides the architecture: code to be run, number formats, names of classes and files."""
 _UNREAD = {"vjepa2": ("predictor",)}
 """Parts of a model that no token comes from, by its type; they are left out."""
 _BUFFERS = r"(.*\.)?(position_ids|token_type_ids|relative_position_index|masked_bias|inv_freq|mask_token)"
@@ -292,9 +293,12 @@ def _not_taken(unexpected: Iterable[str], own: Iterable[str], prefix: str) -> tu
 
 
 def _check_files(folder: Path, plain: Mapping[str, Any]) -> None:
-    """Before anything is made: shards lie in the folder, and the files are not too small for such a model."""
+    """Before anything is made: shards lie in the folder, and the files are neither packed nor too small."""
     found = next(folder / name for name in PUBLISHED_WEIGHTS if (folder / name).is_file())
     files = shard_files(found) if found.suffix == ".json" else [found]
+    for file in files:
+        if file.suffix != ".safetensors":
+            check_packing(file)
     with torch.device("meta"):
         wanted = sum(weight.numel() for weight in build(plain).parameters())
     there = sum(file.stat().st_size for file in files)
