@@ -374,7 +374,7 @@ def test_a_number_that_is_none_is_refused_in_a_config(init, bert, tmp_path, caps
         ("video", "window", [10**6, 10**6, 10**6], r"describes no network that can be made|expected \["),
         ("text", "transformer", {"num_layers": 10**9}, r"says 1000000000 layers text_encoder\.transformer\.layers\.\*"),
         ("text", "max_length", 10**12, r"position_embedding\.weight is \[\d+, 24\], expected \[1000000000000, 24\]"),
-        ("text", None, None, r"unknown text_encoder\."),
+        ("text", None, None, r"unknown masked_word_head\."),
     ],
 )
 def test_a_folder_that_says_more_than_it_holds_is_refused_before_anything_is_made(

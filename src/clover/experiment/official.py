@@ -102,7 +102,9 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
     file = read_weights(place)
     kept = kept_config(file.meta, file.path)
     num_heads = options.num_heads or (kept.model.own_text.transformer.num_heads if kept else 0)
-    found = import_official(file.state, source=str(file.path), num_heads=num_heads, prefix=file.prefix)
+    found = import_official(
+        file.state, source=str(file.path), num_heads=num_heads, window=options.window, prefix=file.prefix
+    )
     check_words(tokenizer, found.config.text.vocabulary_size, source=place)
     model, inputs = _as_asked(found.config, kept, options)
     state, resized = fit_positions(found.state, found.config, model)
