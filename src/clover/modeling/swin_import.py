@@ -163,9 +163,7 @@ def _told_of_unused(unused: Mapping[str, list[str]]) -> str:
     return "not used: " + "; ".join(f"{len(names)} of {why}" for why, names in unused.items())
 
 
-def _window(
-    state: Mapping[str, Tensor], is_image: bool, names: _FileNames, source: str, trained: Size | None
-) -> Size:
+def _window(state: Mapping[str, Tensor], is_image: bool, names: _FileNames, source: str, trained: Size | None) -> Size:
     """Read off the bias table, and off the index beside it where one table fits several windows.
 
     A window of one cell a frame, which fits wherever another does, sees no neighbour: it is meant where it is said.
