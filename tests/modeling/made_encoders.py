@@ -80,13 +80,27 @@ def text_model(name: str, vocabulary_size: int) -> transformers.PreTrainedModel:
         "deberta-v2": lambda: t.DebertaV2Model(
             t.DebertaV2Config(**sizes, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=8)
         ),
+        # as microsoft/deberta-v3-base says of itself, but for the sizes
+        "deberta-v3": lambda: t.DebertaV2Model(
+            t.DebertaV2Config(
+                **sizes,
+                relative_attention=True,
+                pos_att_type="p2c|c2p",
+                position_buckets=8,
+                share_att_key=True,
+                norm_rel_ebd="layer_norm",
+                position_biased_input=False,
+                type_vocab_size=0,
+                max_relative_positions=-1,
+            )
+        ),
         "albert": lambda: t.AlbertModel(t.AlbertConfig(**sizes, embedding_size=16)),
     }
     return _drawn(made[name])
 
 
-_TOKENIZER_OF = {"roberta": "byte_pairs", "mpnet": "byte_pairs", "deberta-v2": "unigrams"}
-TEXT_MODELS = ("bert", "electra", "distilbert", "roberta", "mpnet", "deberta-v2", "albert")
+_TOKENIZER_OF = {"roberta": "byte_pairs", "mpnet": "byte_pairs", "deberta-v2": "unigrams", "deberta-v3": "unigrams"}
+TEXT_MODELS = ("bert", "electra", "distilbert", "roberta", "mpnet", "deberta-v2", "deberta-v3", "albert")
 
 
 def _drawn(make) -> transformers.PreTrainedModel:
