@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+from collections.abc import Callable
 from typing import Any
 
 _FORMATS = {
@@ -45,7 +46,7 @@ def plain_number(kind: Any, content: Any) -> int | float | bool:
     return number
 
 
-STANDING_IN = [
+STANDING_IN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (NumberKind, "numpy.dtype"),
     (plain_number, "numpy.core.multiarray.scalar"),
     (plain_number, "numpy._core.multiarray.scalar"),  # from NumPy 2 on
