@@ -364,6 +364,38 @@ def test_a_number_that_is_none_is_refused_in_a_config(init, bert, tmp_path, caps
         Encoders.load(init)
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value", "message"),
+    [
+        ("video", "depths", [3, 1], r"says 3 layers video_encoder\.stages\.0\.\*, it has 2$"),
+        ("video", "depths", [2_000_000, 1], r"says 2000000 layers video_encoder\.stages\.0\.\*, it has 2$"),
+        ("video", "width", 16, r"reduction\.weight is \[16, 32\], expected \[32, 64\]"),
+        ("video", "window", [2, 3, 3], r"position_bias is \[147, 2\], expected \[75, 2\]"),
+        ("video", "window", [10**6, 10**6, 10**6], r"describes no network that can be made|expected \["),
+        ("text", "transformer", {"num_layers": 10**9}, r"says 1000000000 layers text_encoder\.transformer\.layers\.\*"),
+        ("text", "max_length", 10**12, r"position_embedding\.weight is \[\d+, 24\], expected \[1000000000000, 24\]"),
+        ("text", None, None, r"unknown masked_word_head\."),
+    ],
+)
+def test_a_folder_that_says_more_than_it_holds_is_refused_before_anything_is_made(
+    part, name, value, message, init, monkeypatch
+):
+    path = init / "encoders.json"
+    plain = json.loads(path.read_text())
+    if name is None:
+        plain[part] = None
+    elif isinstance(value, dict):
+        plain[part][name] |= value
+    else:
+        plain[part][name] = value
+    path.write_text(json.dumps(plain))
+    monkeypatch.setattr("clover.experiment.imported.load_file", lambda _: pytest.fail("weights were read"))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        Encoders.load(init)
+    assert "\n" not in str(caught.value)
+    assert "encoders.safetensors" in str(caught.value)
+
+
 def test_an_earlier_import_is_replaced_only_when_asked(init, video, bert, tmp_path, capsys):
     before = Encoders.load(init).fingerprint
     assert run("import", "--video", video, "--out", init) == 2
@@ -390,7 +422,7 @@ def test_what_lies_there_is_not_lost(init, video, corpus, tmp_path, capsys):
     with pytest.raises(CheckpointError, match="it holds imported encoders, which are no model yet: pre-train from it"):
         Clover.from_pretrained(init)
     (init / "encoders.safetensors").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match=r"encoders\.safetensors is not readable"):
+    with pytest.raises(CheckpointError, match=r"encoders\.safetensors is not a readable weights file .*import again$"):
         Pretraining(started(corpus, init), tmp_path, quiet=True)
     (init / "encoders.json").write_text('{"format": "clover-encoders-9"}')
     with pytest.raises(CheckpointError, match="not a list of imported encoders of a version this program reads"):

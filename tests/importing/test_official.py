@@ -198,6 +198,46 @@ def test_other_extents_are_resized_and_said(tmp_path, capsys):
     assert back.network.fuse(tokens, back.network.text_encoder(ids, is_token), is_token).video.shape[1] == 8 * 16
 
 
+@pytest.mark.parametrize(("positions", "longest"), [(10, 10), (100, 16)])
+@torch.no_grad()
+def test_texts_longer_than_the_positions_are_cut_to_them(positions, longest, tmp_path, capsys):
+    clover = made_checkpoint(tmp_path, "pre-training")
+    back = export_and_import(tmp_path, "--text-positions", positions)
+    assert f"reads texts of up to {longest} word pieces" in capsys.readouterr().out
+    assert (back.config.model.text.max_length, back.config.inputs.max_text_length) == (positions, longest)
+    short = "a"
+    torch.testing.assert_close(back.encode_text([short]), clover.encode_text([short]))
+    cut = clover.with_inputs(replace(clover.config.inputs, max_text_length=longest))
+    long = "a red ball moves left " * 9
+    torch.testing.assert_close(back.encode_text([long]), cut.encode_text([long]))
+
+
+def test_an_official_file_of_few_positions_is_not_given_longer_texts(tmp_path):
+    text = replace(tiny(vocabulary_size=9).own_text, max_length=12)
+    tokenizer = Tokenizer.train(["a red ball moves left"], 60)
+    tokenizer.save(tmp_path / "words")
+    text = replace(text, vocabulary_size=tokenizer.vocabulary_size)
+    model = replace(tiny(vocabulary_size=tokenizer.vocabulary_size), text=text)
+    torch.save({"state_dict": export_official(new_model(model, seed=0), "pre-training").state}, tmp_path / "x.pth")
+    words = ["--tokenizer", tmp_path / "words", "--num-heads", text.transformer.num_heads]
+    assert run("import", "--clover", tmp_path / "x.pth", *words, "--out", tmp_path / "back") == 0
+    back = Clover.from_pretrained(tmp_path / "back")
+    assert back.config.inputs.max_text_length == 12
+    assert back.encode_text(["a red ball moves left " * 9]).isfinite().all()
+
+
+@pytest.mark.parametrize(("size", "short_side"), [(64, 74), (48, 56), (32, 37)])
+def test_training_crops_of_larger_frames_are_taken_of_larger_frames(size, short_side, tmp_path):
+    made_checkpoint(tmp_path, "pre-training")
+    assert run("export", tmp_path / "checkpoint", "--to", "official", tmp_path / "official.pth") == 0
+    whole = torch.load(tmp_path / "official.pth", weights_only=True)
+    torch.save({"state_dict": whole["state_dict"]}, tmp_path / "official.pth")  # as the authors write it
+    options = ["--tokenizer", tmp_path / "words", "--num-heads", 2, "--frame-size", size]
+    assert run("import", "--clover", tmp_path / "official.pth", *options, "--out", tmp_path / "back") == 0
+    frames = Clover.from_pretrained(tmp_path / "back").config.inputs.frames
+    assert (frames.size, frames.training_short_side) == (size, short_side)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

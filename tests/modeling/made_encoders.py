@@ -38,6 +38,9 @@ def vision_model(name: str) -> transformers.PreTrainedModel:
         "swin": lambda: t.SwinModel(t.SwinConfig(**swin)),
         "swinv2": lambda: t.Swinv2Model(t.Swinv2Config(**swin)),
         "convnext": lambda: t.ConvNextModel(t.ConvNextConfig(hidden_sizes=[16, 32], depths=[1, 1], num_stages=2)),
+        "dinov3_convnext": lambda: t.DINOv3ConvNextModel(t.DINOv3ConvNextConfig(hidden_sizes=[16, 32], depths=[1, 1])),
+        "metaclip_2": lambda: t.MetaClip2VisionModel(t.MetaClip2VisionConfig(**_EYE)),
+        "blip": lambda: t.BlipVisionModel(t.BlipVisionConfig(**_EYE)),
         "videomae": lambda: t.VideoMAEModel(t.VideoMAEConfig(**_EYE, num_frames=4, tubelet_size=2)),
         "vivit": lambda: t.VivitModel(t.VivitConfig(**_SMALL, image_size=32, num_frames=4, tubelet_size=[2, 8, 8])),
         "timesformer": lambda: t.TimesformerModel(t.TimesformerConfig(**_EYE, num_frames=4)),
@@ -58,7 +61,7 @@ def vision_model(name: str) -> transformers.PreTrainedModel:
 
 IMAGE_MODELS = (
     *("clip", "siglip", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "deit", "beit"),
-    *("swin", "swinv2", "convnext"),
+    *("swin", "swinv2", "convnext", "dinov3_convnext", "metaclip_2", "blip"),
 )
 VIDEO_MODELS = ("videomae", "vivit", "timesformer", "vjepa2")
 
@@ -80,13 +83,27 @@ def text_model(name: str, vocabulary_size: int) -> transformers.PreTrainedModel:
         "deberta-v2": lambda: t.DebertaV2Model(
             t.DebertaV2Config(**sizes, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=8)
         ),
+        # as microsoft/deberta-v3-base says of itself, but for the sizes
+        "deberta-v3": lambda: t.DebertaV2Model(
+            t.DebertaV2Config(
+                **sizes,
+                relative_attention=True,
+                pos_att_type="p2c|c2p",
+                position_buckets=8,
+                share_att_key=True,
+                norm_rel_ebd="layer_norm",
+                position_biased_input=False,
+                type_vocab_size=0,
+                max_relative_positions=-1,
+            )
+        ),
         "albert": lambda: t.AlbertModel(t.AlbertConfig(**sizes, embedding_size=16)),
     }
     return _drawn(made[name])
 
 
-_TOKENIZER_OF = {"roberta": "byte_pairs", "mpnet": "byte_pairs", "deberta-v2": "unigrams"}
-TEXT_MODELS = ("bert", "electra", "distilbert", "roberta", "mpnet", "deberta-v2", "albert")
+_TOKENIZER_OF = {"roberta": "byte_pairs", "mpnet": "byte_pairs", "deberta-v2": "unigrams", "deberta-v3": "unigrams"}
+TEXT_MODELS = ("bert", "electra", "distilbert", "roberta", "mpnet", "deberta-v2", "deberta-v3", "albert")
 
 
 def _drawn(make) -> transformers.PreTrainedModel:

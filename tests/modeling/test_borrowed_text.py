@@ -244,6 +244,37 @@ def test_older_files_of_tokenizers_are_read(folders, tmp_path):
         tokenizer_of(tmp_path)
 
 
+def test_a_vocabulary_of_byte_pairs_is_read_with_its_merges(folders, tmp_path):
+    """RoBERTa's vocab.json and merges.txt, as it was first published."""
+    made = tokenizer("byte_pairs")
+    made.model.save(str(tmp_path))
+    (tmp_path / "config.json").write_text((folders["roberta"] / "config.json").read_text())
+    old, new = tokenizer_of(tmp_path), Tokenizer(made)
+    for text in CAPTIONS[:3]:
+        ids = [each.encode([text], max_length=40).token_ids.tolist() for each in (old, new)]
+        assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize("name", ["spm.model", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"])
+@pytest.mark.parametrize("missing", [("sentencepiece",), ("sentencepiece", "protobuf"), ("protobuf",)])
+def test_a_vocabulary_of_sentencepiece_says_what_reads_it(name, missing, folders, tmp_path, monkeypatch):
+    for package in ("sentencepiece", "protobuf"):
+        is_there = package not in missing
+        monkeypatch.setattr(transformers.utils, f"is_{package}_available", lambda is_there=is_there: is_there)
+    (tmp_path / "config.json").write_text((folders["deberta-v3"] / "config.json").read_text())
+    (tmp_path / name).write_bytes(b"\x0a\x0e")
+    with pytest.raises(TextError) as caught:
+        tokenizer_of(tmp_path)
+    assert str(caught.value).startswith(
+        f"{tmp_path} holds {name} and no tokenizer.json, and transformers reads it with "
+    )
+    assert f"sentencepiece and protobuf: pip install {' '.join(missing)}, or write a tokenizer.json" in str(
+        caught.value
+    )
+    shutil.copy(folders["deberta-v3"] / "tokenizer.json", tmp_path)
+    assert tokenizer_of(tmp_path).fingerprint == tokenizer_of(folders["deberta-v3"]).fingerprint
+
+
 @torch.no_grad()
 def test_a_real_bert_is_read_whole_and_finds_what_is_meant():
     """A trained model of sentences (MiniLM): its weights, its tokenizer, and which texts it finds alike."""

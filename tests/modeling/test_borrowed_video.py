@@ -78,6 +78,42 @@ def test_an_image_model_sees_every_frame_as_by_itself(folders, name):
         assert torch.allclose(tokens[:, frame].flatten(1, 2), seen[:, -tokens[0, 0, :, :, 0].numel() :], atol=1e-5)
 
 
+def whole_pair(name):
+    """A model of images and texts whose image half `made_encoders` makes alone."""
+    import transformers as t
+
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    parts = {
+        "text_config": {**small, "vocab_size": 60, "bos_token_id": 1, "eos_token_id": 2, "sep_token_id": 2},
+        "vision_config": {**small, "image_size": 32, "patch_size": 8},
+        "projection_dim": 16,
+    }
+    if name == "metaclip_2":
+        return t.MetaClip2Model(t.MetaClip2Config(**parts))
+    return t.BlipForImageTextRetrieval(t.BlipConfig(**parts))
+
+
+@pytest.mark.parametrize("name", ["metaclip_2", "blip"])
+def test_the_image_half_of_a_pair_that_the_library_does_not_list_is_read(name, tmp_path):
+    whole = whole_pair(name)
+    whole.save_pretrained(tmp_path)
+    encoder = encoder_of(tmp_path)
+    theirs, own = whole.vision_model.state_dict(), encoder.borrowed.model.state_dict()
+    assert own.keys() == {key.removeprefix("vision_model.") for key in theirs}
+    assert all(torch.equal(own[key.removeprefix("vision_model.")], value) for key, value in theirs.items())
+
+
+@pytest.mark.parametrize(("size", "cells"), [(32, 4), (60, 7), (64, 8), (9, 1)])
+@torch.no_grad()
+def test_a_merged_grid_behind_a_token_of_the_whole_image(folders, size, cells):
+    """DINOv3's ConvNeXt; where its merging leaves out an odd row, too."""
+    encoder, theirs = encoder_of(folders["dinov3_convnext"], frame_size=size), vision_model("dinov3_convnext")
+    assert (encoder.config.grid, encoder.config.num_extra_tokens) == ((_FRAMES, cells, cells), 1)
+    clip = clips(encoder)
+    seen = theirs(pixel_values=rearrange(clip, "b t h w c -> (b t) c h w")).last_hidden_state[:, 1:]
+    torch.testing.assert_close(encoder(clip).flatten(2, 3).flatten(0, 1), seen)
+
+
 @pytest.mark.parametrize("name", VIDEO_MODELS)
 @torch.no_grad()
 def test_a_video_model_is_taken_as_it_is(folders, name):
@@ -207,7 +243,7 @@ def test_configs_of_both_kinds_come_back_from_json(folders):
 
 
 def test_models_that_cannot_be_masked_or_see_nothing_are_refused(tmp_path):
-    from transformers import ResNetConfig, Siglip2VisionConfig
+    from transformers import ResNetConfig, Siglip2VisionConfig, ViTMAEConfig, XCLIPVisionConfig
 
     resnet = architecture(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"))
     with pytest.raises(CheckpointError, match=r"^here: the patches of ResNetModel overlap"):
@@ -215,5 +251,13 @@ def test_models_that_cannot_be_masked_or_see_nothing_are_refused(tmp_path):
     flexible = architecture(Siglip2VisionConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2))
     with pytest.raises(CheckpointError, match=r"^here: .* has no convolution that makes patches"):
         describe_video(flexible, num_frames=4, frame_size=32, source="here")
+    with pytest.raises(
+        CheckpointError, match=r"lists no encoder of model_type 'xclip_vision_model' \(AutoModel\), nor"
+    ):
+        describe_video(architecture(XCLIPVisionConfig()), num_frames=4, frame_size=32, source="here")
+    # it drops most patches: five tokens, which are no [CLS] and a merged grid
+    masked = ViTMAEConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8)
+    with pytest.raises(CheckpointError, match=r"^here: 5 tokens come out of 4 x 4 patches; they lie on no grid$"):
+        describe_video(architecture(masked), num_frames=4, frame_size=32, source="here")
     with pytest.raises(CheckpointError, match="model_type 'nonsense' is unknown to transformers"):
         build({"model_type": "nonsense"})

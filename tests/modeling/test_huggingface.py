@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import zipfile
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -82,6 +83,13 @@ def test_old_files_are_read_as_tensors(vit):
     assert all(torch.equal(value, state[name]) for name, value in found.items())
 
 
+def test_a_config_does_not_choose_the_file_of_weights(vit):
+    expected = weights_of(vit)
+    _with_config(transformers_weights="other.bin")(vit, None)
+    torch.save({"layernorm.bias": torch.zeros(32)}, vit / "other.bin")
+    assert all(torch.equal(value, expected[name]) for name, value in weights_of(vit).items())
+
+
 class _Trap:
     def __init__(self, path):
         self.path = str(path)
@@ -146,6 +154,22 @@ def _malicious_archive(folder, trap):
     torch.save({"weight": _Trap(trap)}, folder / "pytorch_model.bin")
 
 
+def _packed_archive(folder, trap):
+    """A few kilobytes that become ten megabytes."""
+    _malicious_archive(folder, trap)
+    with zipfile.ZipFile(folder / "pytorch_model.bin") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(folder / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content + b"\0" * 10_000_000)
+
+
+def _packed_shard(folder, trap):
+    _packed_archive(folder, trap)
+    shutil.move(folder / "pytorch_model.bin", folder / "model-1.bin")
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"a": "model-1.bin"}}))
+
+
 def _with_config(**changes):
     def spoil(folder, _):
         path = folder / "config.json"
@@ -201,6 +225,8 @@ def _unknown_weight(folder, _):
         (_another_width, "its weights have another shape at"),
         (_malicious, "pytorch_model.bin is not a file of weights that PyTorch or safetensors wrote"),
         (_malicious_archive, "pytorch_model.bin holds more than weights: loading it would run"),
+        (_packed_archive, "pytorch_model.bin is a compressed archive, not weights that PyTorch wrote"),
+        (_packed_shard, "model-1.bin is a compressed archive, not weights that PyTorch wrote"),
         (_unknown_weight, "has no place for layers.0.attention.distances.weight in its vit"),
         (_with_config(quantization_config={"quant_method": "gptq"}), "the weights are quantised"),
         (_with_config(model_type=["vit"]), "names no model_type"),

@@ -1,6 +1,7 @@
 """Wheel and sdist: what is in them, that one gives the other, and that the wheel works where there is nothing else."""
 
 import email
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 FILES = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md")
@@ -74,8 +77,37 @@ def test_the_sdist_gives_the_same_wheel(built, tmp_path):
     assert contents(again) == contents(wheel)
 
 
-def test_the_wheel_runs_the_demo_in_an_empty_environment(built, tmp_path):
-    """Its dependencies are those of this environment, by their folder alone: no editable Clover comes along."""
+def declared(wheel):
+    """Names of what the wheel requires without any extra, and of all that this requires in turn."""
+    metadata = email.message_from_bytes(contents(wheel)[f"clover_vl-{VERSION}.dist-info/METADATA"])
+    waiting, seen = [Requirement(line) for line in metadata.get_all("Requires-Dist")], set()
+    while waiting:
+        requirement = waiting.pop()
+        extras = {"", *requirement.extras}
+        name = canonicalize_name(requirement.name)
+        is_wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if not is_wanted or (name, *sorted(extras)) in seen:
+            continue
+        seen.add((name, *sorted(extras)))
+        for line in importlib.metadata.requires(name) or []:
+            below = Requirement(line)
+            if below.marker is None or any(below.marker.evaluate({"extra": extra}) for extra in extras):
+                below.marker = None
+                waiting.append(below)
+    return {name for name, *_ in seen}
+
+
+def link_packages(names, folder):
+    """What these distributions brought into this environment, and nothing else, into another one."""
+    own = Path(sysconfig.get_paths()["purelib"])
+    for name in names:
+        for top in {path.parts[0] for path in importlib.metadata.files(name)} - {"..", "__pycache__"}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(own / top)
+
+
+def test_the_wheel_runs_the_demo_where_only_what_it_declares_is_installed(built, tmp_path):
+    """Of this environment comes along what the wheel requires without extras: no editable Clover, and no extra."""
     environment, home, work = (tmp_path / name for name in ("environment", "home", "work"))
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     home.mkdir()
@@ -84,18 +116,23 @@ def test_the_wheel_runs_the_demo_in_an_empty_environment(built, tmp_path):
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*install, built[0]], check=True, env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     (packages,) = environment.glob("lib/python*/site-packages")
-    (packages / "dependencies.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
+    link_packages(declared(built[0]), packages)
     alone = {"HOME": str(home), "PATH": f"{environment / 'bin'}:/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
 
-    def run(*command):
+    def run(*command, fails=False):
         done = subprocess.run(command, cwd=work, env=alone, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert (done.returncode != 0) == fails, done.stderr
+        return done.stderr if fails else done.stdout
 
     where = run(python, "-c", "import clover; print(clover.__file__)").strip()
     assert Path(where).is_relative_to(packages)
+    for extra in ("transformers", "fastapi", "faiss", "pytest"):
+        assert f"No module named '{extra}'" in run(python, "-c", f"import {extra}", fails=True)
     assert run("clover", "--version") == f"{VERSION}\n"
+    assert "pretrain" in run("clover", "--help")
     said = run("clover", "demo", "--quick")
     assert "text to video" in said and "they mean little" in said
     assert {"checkpoint", "library", "report.html", "metrics.json"} <= {path.name for path in (work / "demo").iterdir()}
     assert "score" in run("clover", "search", "demo/library", "a red ball moves left")
+    (packages / "einops").unlink()  # as if it were not declared
+    assert "No module named 'einops'" in run("clover", "search", "demo/library", "a red ball", fails=True)

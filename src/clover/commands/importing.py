@@ -43,11 +43,13 @@ class ImportOptions:
     frame_size: int = 0
     """With --clover: side of a frame in pixels, other than the file's; spatial positions are resized."""
     window: tuple[int, int, int] | None = None
-    """Frames, rows and columns (in tokens) of a video encoder's window, other than the file's; biases are resized."""
+    """Frames, rows and columns (in tokens) of a video encoder's window, other than the file's; biases are resized. Of a
+    file whose shapes fit several windows, and which does not tell, it says the file's."""
     patch_frames: int | None = None
     """Frames of a patch, when a Swin of images is inflated; left out: 2."""
     text_positions: int = 0
-    """Most words, other than the file's: fewer are cut off, more are drawn out of the ones there are."""
+    """Most words, other than the file's: fewer are cut off, more are drawn out of the ones there are. With --clover,
+    longer texts are cut to it too."""
     position_bias: PositionBias = "auto"
     """Bias of windows that a small frame clips: published cuts the table as Video Swin's, torchvision's and Clover's
     code do, exact goes by the true distances; auto takes the publisher's, or what our own

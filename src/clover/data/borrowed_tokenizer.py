@@ -9,8 +9,10 @@ from typing import Any
 from clover.data.text import Tokenizer
 from clover.errors import TextError
 
-_VOCABULARIES = ("vocab.txt", "vocab.json", "spm.model", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
-"""Older files, of which transformers needs one; without any it makes up a tokenizer of five words."""
+_PLAIN = ("vocab.txt", "vocab.json")
+_SENTENCEPIECE = ("spm.model", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+"""Older files, of which transformers needs one; without any it makes up a tokenizer of five words. For those of
+SentencePiece it needs other packages, and in their absence asks for one that is of no help."""
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:
@@ -20,12 +22,16 @@ def tokenizer_of(folder: Path) -> Tokenizer:
         folder: Of the model; transformers must be installed where it holds no tokenizer.json.
 
     Raises:
-        TextError: there is none, or it lacks [MASK] or another token that the objectives need.
+        TextError: there is none, a package that reads it is not installed, or it lacks [MASK] or another token that the
+            objectives need.
     """
     if (folder / "tokenizer.json").is_file():
         return _checked(lambda: Tokenizer.load(folder), folder)
-    if not any((folder / name).is_file() for name in _VOCABULARIES):
+    held = [name for name in (*_PLAIN, *_SENTENCEPIECE) if (folder / name).is_file()]
+    if not held:
         raise TextError(f"{folder} holds no tokenizer; it needs a tokenizer.json (or vocab.txt, vocab.json)")
+    if held[0] in _SENTENCEPIECE:
+        _check_reads_sentencepiece(folder, held[0])
     from transformers import AutoTokenizer
 
     try:
@@ -37,6 +43,19 @@ def tokenizer_of(folder: Path) -> Tokenizer:
             f"the tokenizer of {folder} cannot be read ({first[:200]}); give it a tokenizer.json"
         ) from error
     return _checked(lambda: Tokenizer(backend, name=str(folder)), folder)
+
+
+def _check_reads_sentencepiece(folder: Path, name: str) -> None:
+    from transformers.utils import is_protobuf_available, is_sentencepiece_available
+
+    is_there = {"sentencepiece": is_sentencepiece_available(), "protobuf": is_protobuf_available()}
+    missing = " ".join(package for package, is_installed in is_there.items() if not is_installed)
+    if missing:
+        raise TextError(
+            f"{folder} holds {name} and no tokenizer.json, and transformers reads it with {' and '.join(is_there)}: "
+            f"pip install {missing}, or write a tokenizer.json where they are installed "
+            "(AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER))"
+        )
 
 
 def _checked(make: Callable[[], Tokenizer], folder: Path) -> Tokenizer:

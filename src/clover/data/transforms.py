@@ -7,7 +7,7 @@ magnitude faster than Pillow's here and differs from it by at most 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -67,6 +67,12 @@ class TransformConfig:
             raise ConfigError(f"training_fit is {self.training_fit!r}; choose random_crop or square")
         if self.test_fit not in ("center_crop", "square"):
             raise ConfigError(f"test_fit is {self.test_fit!r}; choose center_crop or square")
+
+    def of_size(self, size: int) -> TransformConfig:
+        """The same of clips of another size in pixels: random crops are taken of frames larger by as much."""
+        short = self.training_short_side
+        scaled = None if short is None else round(short * size / self.size)
+        return replace(self, size=size, training_short_side=scaled)
 
     @property
     def training_read_size(self) -> int | None:

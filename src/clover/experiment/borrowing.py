@@ -158,16 +158,12 @@ def _around_video(
     experiment: PretrainingExperiment, config: BorrowedVideoConfig, pixels: PixelConfig
 ) -> PretrainingExperiment:
     """Frames as the encoder takes them, and no warm start: its weights are what that is to give."""
-    frames = experiment.inputs.frames
-    if frames.size != config.frame_size:
-        short = frames.training_short_side
-        scaled = None if short is None else round(short * config.frame_size / frames.size)
-        frames = replace(frames, size=config.frame_size, training_short_side=scaled)
+    inputs = experiment.inputs
     return replace(
         experiment,
         data=with_kept_frames(experiment.data, config.num_frames),
         model=replace(around(experiment.model, video=config), pixels=pixels),
-        inputs=replace(experiment.inputs, num_frames=config.num_frames, frames=frames),
+        inputs=replace(inputs, num_frames=config.num_frames, frames=inputs.frames.of_size(config.frame_size)),
         video_warm_start=StageConfig(),
     )
 

@@ -19,6 +19,7 @@ from clover.data.text import Tokenizer
 from clover.errors import CheckpointError
 from clover.experiment.sizes import with_text, with_video
 from clover.files import other_things, write_folder
+from clover.modeling.headers import check_header_of_encoders
 from clover.modeling.model import ModelConfig
 from clover.modeling.pixels import PixelConfig
 from clover.modeling.text_encoder import TextEncoderConfig
@@ -85,12 +86,14 @@ class Encoders:
         """Read what `save` wrote.
 
         Raises:
-            CheckpointError: a file is missing or broken, or the words are not those of the text encoder.
+            CheckpointError: a file is missing or broken, its weights are not what the list says, or the words are not
+                those of the text encoder.
         """
         folder = Path(folder)
         config = read_versioned(
             EncodersConfig, folder / _CONFIG, what="a list of imported encoders", version=_FORMAT, remedy="import again"
         )
+        check_header_of_encoders(config.video, config.text, folder / _WEIGHTS)
         try:
             state = load_file(folder / _WEIGHTS)
         except (SafetensorError, OSError) as error:

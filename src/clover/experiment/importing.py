@@ -16,6 +16,7 @@ from clover.modeling.official import is_official, video_part
 from clover.modeling.pixels import PixelConfig
 from clover.modeling.positions import resized_words
 from clover.modeling.preprocessor import read_pixels
+from clover.modeling.published_config import check_swin
 from clover.modeling.swin_import import VideoImport, import_video
 from clover.modeling.video_swin import VideoEncoderConfig
 from clover.modeling.weight_files import WeightFile, read_weights, weights_checksum
@@ -94,6 +95,8 @@ def _video(file: WeightFile, options: VideoOptions) -> VideoImport:
         patch_frames=options.patch_frames,
         prefix=file.prefix,
     )
+    if found.dialect.startswith("Hugging Face"):  # whose weights do not tell all that the library does with them
+        check_swin(file.path.parent)
     return replace(found, dialect=dialect or found.dialect)
 
 

@@ -102,7 +102,9 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
     file = read_weights(place)
     kept = kept_config(file.meta, file.path)
     num_heads = options.num_heads or (kept.model.own_text.transformer.num_heads if kept else 0)
-    found = import_official(file.state, source=str(file.path), num_heads=num_heads, prefix=file.prefix)
+    found = import_official(
+        file.state, source=str(file.path), num_heads=num_heads, window=options.window, prefix=file.prefix
+    )
     check_words(tokenizer, found.config.text.vocabulary_size, source=place)
     model, inputs = _as_asked(found.config, kept, options)
     state, resized = fit_positions(found.state, found.config, model)
@@ -123,6 +125,7 @@ def import_clover(place: str, options: CloverOptions) -> tuple[Clover, list[str]
     told += _told_of_fresh(fresh, found)
     order = "blue first (BGR)" if model.pixels.channel_order == "bgr" else "red first"
     told.append(f"  reads {inputs.num_frames} frames of {inputs.frames.size} pixels, channels: {order}")
+    told.append(f"  reads texts of up to {inputs.max_text_length} word pieces, longer ones are cut")
     clover = Clover(network, tokenizer, config)
     event = Event(
         kind="import",
@@ -150,10 +153,11 @@ def _as_asked(found: ModelConfig, kept: CloverConfig | None, options: CloverOpti
     if options.text_positions:
         text = replace(text, max_length=options.text_positions)
     if options.num_frames or options.frame_size:
-        frames = replace(inputs.frames, size=options.frame_size or inputs.frames.size)
+        frames = inputs.frames.of_size(options.frame_size or inputs.frames.size)
         inputs = replace(inputs, num_frames=options.num_frames or inputs.num_frames, frames=frames)
         t, h, w = video.output_grid(inputs.num_frames, frames.size, frames.size)
         fusion = replace(fusion, num_temporal_positions=t, num_spatial_positions=h * w)
+    inputs = replace(inputs, max_text_length=min(inputs.max_text_length, text.max_length))
     return replace(model, video=video, pixels=pixels, text=text, fusion=fusion), inputs
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clover.config import check_finite
 from clover.errors import CheckpointError
 from clover.modeling.dialects import DIALECTS
 from clover.modeling.foreign import refuse_foreign
 from clover.modeling.heads import MaskedWordHead
 from clover.modeling.layers import TransformerConfig
+from clover.modeling.published_config import check_settings, read_published
 from clover.modeling.text_encoder import TextEncoder, TextEncoderConfig
 from clover.modeling.weight_files import read_weights
 from clover.modeling.weights import check_fit, from_official, official_names
@@ -100,27 +99,16 @@ def import_bert(place: str | Path) -> TextImport:
 
 def _read_config(path: Path, weights: Path) -> dict[str, Any]:
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        return read_published(path)
     except FileNotFoundError:
         raise CheckpointError(
             f"{weights} has no config.json beside it, which tells the number of attention heads; give BERT's folder"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not readable JSON ({error}); download it again") from error
-    if not isinstance(plain, dict):
-        raise CheckpointError(f"{path} is not a configuration of a model: it is no JSON object")
-    return plain
 
 
 def _config(plain: Mapping[str, Any], path: Path) -> TextEncoderConfig:
-    check_finite(plain, path)
-    for name, (expected, otherwise) in _FIXED.items():
-        if plain.get(name, expected) != expected:
-            others = f", others a pre-training takes as they are: --text-encoder hf:{path.parent}"
-            raise CheckpointError(
-                f"{path} says {name} {plain[name]!r}, {otherwise}; BERT with {name} {expected!r} is imported"
-                f"{others if name in _TAKEN_WHOLE else ''}"
-            )
+    others = f", others a pre-training takes as they are: --text-encoder hf:{path.parent}"
+    check_settings(plain, path, _FIXED, name="BERT", others=dict.fromkeys(_TAKEN_WHOLE, others))
     sizes = {}
     for name, what in _SIZES.items():
         value = plain.get(name)

@@ -38,6 +38,10 @@ _VIDEO_TYPES = {
 """Models that take whole clips, by model_type; all others are asked whether they take images."""
 
 
+_EXTRA_OF_MERGED = {"dinov3_convnext": 1}
+"""Tokens in front of a grid of merged patches, by model_type: of any other model they might as well be the grid's."""
+
+
 def vision_part(plain: dict[str, Any], *, source: str = "config.json") -> dict[str, Any]:
     """The architecture of the image half of a model of images and texts (CLIP, SigLIP); others as they are."""
     # asked of the library: a config that was written without its defaults does not say of what type the half is
@@ -133,7 +137,9 @@ def _probed(
         (width, rows, columns), num_extra = output.shape[1:], 0
     else:
         width = output.shape[2]
-        num_extra, rows, columns = _grid(output.shape[1], time if own_type else 1, rows, columns)
+        num_before = _EXTRA_OF_MERGED.get(plain["model_type"], 0)
+        grid = _grid(output.shape[1] - num_before, time if own_type else 1, rows, columns)
+        num_extra, rows, columns = num_before + grid[0], *grid[1:]
     return BorrowedVideoConfig(
         architecture=plain,
         kind="video" if own_type else "image",
@@ -159,9 +165,9 @@ def _grid(num_tokens: int, time: int, rows: int, columns: int) -> tuple[int, int
     if 0 <= num_extra <= _MOST_EXTRA:
         return num_extra, rows, columns
     stride = 2
-    while stride <= max(rows, columns):  # stages that merge neighbours, as Swin's
-        merged = (-(-rows // stride), -(-columns // stride))
-        if time * merged[0] * merged[1] == num_tokens:
-            return 0, *merged
+    while stride <= max(rows, columns):  # stages that merge neighbours: Swin's fill up what is odd, others leave it out
+        for merged in ((-(-rows // stride), -(-columns // stride)), (rows // stride, columns // stride)):
+            if time * merged[0] * merged[1] == num_tokens:
+                return 0, *merged
         stride *= 2
     raise CheckpointError(f"{num_tokens} tokens come out of {rows} x {columns} patches; they lie on no grid")

@@ -23,15 +23,20 @@ from torch import Tensor, nn
 from clover.config import check_finite
 from clover.errors import CheckpointError, ConfigError
 from clover.files import is_hub_id
-from clover.modeling.weight_files import PUBLISHED_WEIGHTS, find_weights, shard_files, why_not
+from clover.modeling.weight_files import PUBLISHED_WEIGHTS, check_packing, find_weights, shard_files, why_not
 
 _PREFIX = "hf:"
 _FORGOTTEN = {
     *("auto_map", "architectures", "_name_or_path", "transformers_version", "id2label", "label2id"),
+    "transformers_weights",
     *("torch_dtype", "dtype", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
     *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
 }
-"""What a config says besides the architecture: code to be run, number formats, names of classes."""
+"""What a config says besides the architecture: code to be run, number formats, names of classes and files."""
+_UNLISTED = {"metaclip_2_vision_model": "MetaClip2VisionModel", "blip_vision_model": "BlipVisionModel"}
+"""Image halves of pairs that the library has a class for and leaves out of its list of models (AutoModel)."""
+_HALVES = {"blip_vision_model": {r"^vision_model\.": ""}}
+"""What stands before the names of an image half in a whole model's file, where its class does not know that itself."""
 _UNREAD = {"vjepa2": ("predictor",)}
 """Parts of a model that no token comes from, by its type; they are left out."""
 _BUFFERS = r"(.*\.)?(position_ids|token_type_ids|relative_position_index|masked_bias|inv_freq|mask_token)"
@@ -226,11 +231,16 @@ def model_class(config: Any) -> Any:
     Raises:
         CheckpointError: there is none.
     """
-    from transformers import MODEL_MAPPING
+    import transformers
 
-    found: Any = MODEL_MAPPING.get(type(config), None)
+    found: Any = transformers.MODEL_MAPPING.get(type(config), None)
+    if found is None and config.model_type in _UNLISTED:
+        found = getattr(transformers, _UNLISTED[config.model_type], None)
     if not isinstance(found, type):
-        raise CheckpointError(f"transformers has no encoder of model_type {config.model_type!r}")
+        raise CheckpointError(
+            f"the installed transformers lists no encoder of model_type {config.model_type!r} (AutoModel), nor is it "
+            "known here; give one that it lists, such as CLIP, SigLIP, DINOv2 or BERT"
+        )
     return found
 
 
@@ -259,6 +269,7 @@ def read_weights(folder: Path, plain: Mapping[str, Any]) -> dict[str, Tensor]:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are named below
                 dtype=torch.float32,
+                key_mapping=_HALVES.get(config.model_type),
             )
     except Exception as error:
         if "weights_only" in str(error):  # whose advice is to let the file run what it holds
@@ -308,9 +319,12 @@ def _not_taken(unexpected: Iterable[str], own: Iterable[str], prefix: str) -> tu
 
 
 def _check_files(folder: Path, plain: Mapping[str, Any]) -> None:
-    """Before anything is made: shards lie in the folder, and the files are not too small for such a model."""
+    """Before anything is made: shards lie in the folder, and the files are neither packed nor too small."""
     found = next(folder / name for name in PUBLISHED_WEIGHTS if (folder / name).is_file())
     files = shard_files(found) if found.suffix == ".json" else [found]
+    for file in files:
+        if file.suffix != ".safetensors":
+            check_packing(file)
     with torch.device("meta"):
         wanted = sum(weight.numel() for weight in build(plain).parameters())
     there = sum(file.stat().st_size for file in files)

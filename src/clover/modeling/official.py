@@ -69,7 +69,7 @@ class OfficialImport:
 
 
 def import_official(
-    state: Mapping[str, Tensor], *, source: str, num_heads: int = 0, prefix: str = ""
+    state: Mapping[str, Tensor], *, source: str, num_heads: int = 0, window: Size | None = None, prefix: str = ""
 ) -> OfficialImport:
     """Take over a checkpoint of the authors' pre-training or of one of their fine-tunings.
 
@@ -77,6 +77,7 @@ def import_official(
         state: Weights by the authors' names.
         source: Name of the file, for messages.
         num_heads: Attention heads of text and fusion encoder, which no shape tells; 0 takes BERT's one per 64 of width.
+        window: Of the video encoder, where shapes fit several; nothing is resized to it.
         prefix: What stands before every name in the file, for messages.
 
     Raises:
@@ -88,7 +89,8 @@ def import_official(
             f"{source} is no official Clover: it begins with {shown}; {', '.join(_BODY)} and heads are expected"
         )
     task = _task(state)
-    video = import_video(_below(state, "backbone.", keep=True), source=source, prefix=prefix)
+    encoder = _below(state, "backbone.", keep=True)
+    video = import_video(encoder, source=source, trained_window=window, prefix=prefix)
     try:
         translation = from_official(state, named=lambda name: prefix + name)
     except CheckpointError as error:

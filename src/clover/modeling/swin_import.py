@@ -45,6 +45,7 @@ def import_video(
     *,
     source: str,
     window: Size | None = None,
+    trained_window: Size | None = None,
     patch_frames: int | None = None,
     prefix: str = "",
 ) -> VideoImport:
@@ -59,11 +60,14 @@ def import_video(
         source: Name of the file, for messages.
         window: Frames, rows and columns of a window; another than the file's has its bias tables resized. None keeps
             the file's, and inflates to 8 temporal cells.
+        trained_window: The file's, where its shapes fit several windows and it has no index; None takes `window` if it
+            is one of them.
         patch_frames: Frames of a patch, of an inflated encoder; None: 2.
         prefix: What stands before every name in the file, for messages.
 
     Raises:
-        CheckpointError: it is of no known dialect, has a weight too many or too few, or one of another shape.
+        CheckpointError: it is of no known dialect, has a weight too many or too few, or one of another shape; or it may
+            be of several windows.
         ConfigError: frames of a patch are given for an encoder of videos.
     """
     dialect = recognise(state, source)
@@ -77,7 +81,7 @@ def import_video(
     renamed, unused = _renamed(state, names, source)
     told = [_told_of_unused(unused)] if unused else []
     is_image = dialect.num_axes == 4
-    own_window = _window(renamed, is_image, names, source)
+    own_window = _window(renamed, is_image, names, source, trained_window or window)
     _check_index(renamed, own_window, names, source)
     renamed = {name: value for name, value in renamed.items() if not re.fullmatch(CONSTANTS, name)}
     if is_image:
@@ -159,23 +163,40 @@ def _told_of_unused(unused: Mapping[str, list[str]]) -> str:
     return "not used: " + "; ".join(f"{len(names)} of {why}" for why, names in unused.items())
 
 
-def _window(state: Mapping[str, Tensor], is_image: bool, names: _FileNames, source: str) -> Size:
-    """Read off the bias table, and off the index beside it where one table fits several windows."""
+def _window(state: Mapping[str, Tensor], is_image: bool, names: _FileNames, source: str, trained: Size | None) -> Size:
+    """Read off the bias table, and off the index beside it where one table fits several windows.
+
+    A window of one cell a frame, which fits wherever another does, sees no neighbour: it is meant where it is said.
+    """
     table = _matrix(state, TABLE, names, source)
     index = state.get(f"layers.0.blocks.0.{INDEX}")
-    num_tokens = None if index is None else round(index.numel() ** 0.5)
+    fitting = _fitting_windows(len(table), is_image, None if index is None else round(index.numel() ** 0.5))
+    (called,) = names.of(TABLE)
+    if not fitting:
+        raise CheckpointError(f"{source}: {called} has {len(table)} rows, and no square window has as many distances")
+    if trained in fitting:
+        return trained
+    likely = [window for window in fitting if window[1] > 1] or fitting
+    if len(likely) > 1 and index is None:
+        raise CheckpointError(
+            f"{source}: {called} has {len(table)} rows, which fit windows of {' and '.join(map(_by, likely))}, and no "
+            "relative_position_index beside it tells them apart; say which it was trained with: --window FRAMES ROWS "
+            "COLUMNS"
+        )
+    return likely[-1]
+
+
+def _fitting_windows(num_rows: int, is_image: bool, num_tokens: int | None) -> list[Size]:
+    """Square windows, of one frame or of several, with as many distances and (if that is known) tokens."""
     fitting = []
     for side in range(1, 65):
-        frames, rest = divmod(len(table), (2 * side - 1) ** 2)
+        frames, rest = divmod(num_rows, (2 * side - 1) ** 2)
         window = (frames // 2 + 1, side, side)
         if rest or frames % 2 == 0 or (is_image and frames != 1):
             continue
         if num_tokens is None or window[0] * side * side == num_tokens:
             fitting.append(window)
-    if not fitting:
-        (called,) = names.of(TABLE)
-        raise CheckpointError(f"{source}: {called} has {len(table)} rows, and no square window has as many distances")
-    return fitting[-1]
+    return fitting
 
 
 def _check_index(state: Mapping[str, Tensor], window: Size, names: _FileNames, source: str) -> None:

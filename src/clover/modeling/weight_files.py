@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clover.errors import CheckpointError
 from clover.files import checksum, refused_address
+from clover.modeling.plain_numbers import STANDING_IN
 
 _CONTAINERS = ("state_dict", "model", "module")
 """Where training programs put the weights among other things: mmcv's, Microsoft Swin's, DeepSpeed's name for it."""
@@ -186,14 +187,11 @@ def read_whole(path: Path) -> Mapping[Any, Any]:
 
 
 def _read_pickle(path: Path) -> Mapping[Any, Any]:
-    with path.open("rb") as file:
-        begins_as_archive = file.read(4) == b"PK\x03\x04"
-    if begins_as_archive:
-        _check_archive(path)
+    is_archive = check_packing(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(STANDING_IN):
             warnings.simplefilter("ignore")  # of formats that are refused below
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=begins_as_archive)
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except Exception as error:  # a file that somebody made can raise anything
         raise CheckpointError(f"{path} {why_not(error)}") from error
     if not isinstance(loaded, Mapping):
@@ -201,8 +199,17 @@ def _read_pickle(path: Path) -> Mapping[Any, Any]:
     return loaded
 
 
-def _check_archive(path: Path) -> None:
-    """PyTorch stores its archives as they are; one that is packed may unpack to any size."""
+def check_packing(path: Path) -> bool:
+    """Find out whether a PyTorch file is an archive, as all but old ones are, and of the size that it seems.
+
+    PyTorch stores what is in its archives as it is; one that is packed may unpack to any size.
+
+    Raises:
+        CheckpointError: it is packed, or broken.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return False
     try:
         with zipfile.ZipFile(path) as archive:
             is_packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
@@ -210,6 +217,7 @@ def _check_archive(path: Path) -> None:
         raise CheckpointError(f"{path} is cut short or damaged; download or copy it again") from error
     if is_packed:
         raise CheckpointError(f"{path} is a compressed archive, not weights that PyTorch wrote; unpack it first")
+    return True
 
 
 def why_not(error: Exception) -> str:
