@@ -98,15 +98,18 @@ def import_video(
             f"inflated from images: patches of {config.patch_size[0]} frames, windows of {config.window[0]} temporal "
             "cells"
         )
-    resized: tuple[str, ...] = ()
-    if window is not None and window != config.window:
-        resized = (f"position biases from a window of {_by(config.window)} to {_by(window)}",)
-        ours = {
-            name: resized_bias(value, config.window, window) if name.endswith("position_bias") else value
-            for name, value in ours.items()
-        }
-        config = replace(config, window=window)
-    return VideoImport(dialect=dialect.name, state=ours, config=config, told=tuple(told), resized=resized)
+    found = VideoImport(dialect=dialect.name, state=ours, config=config, told=tuple(told))
+    return found if window is None or window == config.window else _with_window(found, window)
+
+
+def _with_window(found: VideoImport, window: Size) -> VideoImport:
+    own = found.config.window
+    state = {
+        name: resized_bias(value, own, window) if name.endswith("position_bias") else value
+        for name, value in found.state.items()
+    }
+    told = f"position biases from a window of {_by(own)} to {_by(window)}"
+    return replace(found, state=state, config=replace(found.config, window=window), resized=(told,))
 
 
 @dataclass(frozen=True, kw_only=True)
