@@ -351,6 +351,17 @@ def test_checkpoint_folder_gives_the_same_model(pretrained):
     ]
 
 
+def test_questions_by_the_plain_recipe_fit_any_number_of_frames(pretrained, corpus, tmp_path):
+    clover, experiment = pretrained[0], shapes_questions()
+    fewer = clover.with_inputs(replace(clover.config.inputs, num_frames=6))
+    training = replace(experiment.training, num_steps=1, batch_size=8)
+    data = replace(experiment.data, corpus=str(corpus))
+    tuned = finetune_questions(fewer, replace(experiment, data=data, training=training), tmp_path, quiet=True).clover
+    assert tuned.config.inputs.num_frames == 6
+    settings = json.loads((tmp_path / "run.json").read_text())["experiment"]
+    assert settings["data"]["num_kept_frames"] == 18
+
+
 def test_questions_and_frozen_encoders(pretrained, corpus, tmp_path):
     clover, _ = pretrained
     experiment = shapes_questions()

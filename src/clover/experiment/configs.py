@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from clover.checkpoints import InputConfig
 from clover.config import to_plain
@@ -68,7 +68,10 @@ class PretrainingDataConfig(DataConfig):
                 raise ConfigError(f"{options[0]} and {options[1]} go together; give both or neither")
 
 
-def with_kept_frames(data: PretrainingDataConfig, num_frames: int) -> PretrainingDataConfig:
+Data = TypeVar("Data", bound=DataConfig)
+
+
+def with_kept_frames(data: Data, num_frames: int) -> Data:
     """As many kept frames as before, or the few more that clips of so many frames can be taken from."""
     return replace(data, num_kept_frames=-(-data.num_kept_frames // num_frames) * num_frames)
 

@@ -17,7 +17,14 @@ from clover.data.collators import ClipReader
 from clover.data.shapes.corpus import read_questions
 from clover.distributed import current
 from clover.errors import ConfigError, DataError
-from clover.experiment.configs import QuestionExperiment, RunConfig, StageConfig, deciding, wherever
+from clover.experiment.configs import (
+    QuestionExperiment,
+    RunConfig,
+    StageConfig,
+    deciding,
+    wherever,
+    with_kept_frames,
+)
 from clover.experiment.pieces import (
     Stage,
     cache_folder,
@@ -215,6 +222,7 @@ def finetune_questions(
     rows = task.usable(questions)
     videos = list(dict.fromkeys(row.video for row in rows))
     inputs = clover.config.inputs
+    experiment = replace(experiment, data=with_kept_frames(experiment.data, inputs.num_frames))
     cache = cache_folder(corpus, folder)
     reader, skipped = clip_reader(experiment.data, inputs, videos, cache=cache, quiet=quiet)
     record = RunRecord(
