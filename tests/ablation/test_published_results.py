@@ -120,6 +120,40 @@ def test_no_system_has_learned_these_kinds_of_questions(kind):
         assert found < NOT_LEARNED[kind] + 3
 
 
+SWEEP = json.loads((ROOT / "benchmarks" / "results" / "ablation_sweep.json").read_text())
+OUTSIDE = {("temperature", "0.02", "paragraphs"), ("temperature", "0.2", "paragraphs"), ("temperature", "0.2", "captions")}
+"""Settings and values that change a figure by more than another seed does, as the page has it."""
+
+
+def sweep_figures():
+    rows = [("clover", "", row) for row in SWEEP["rows"]]
+    rows += [(row["setting"], row["setting_value"], row) for row in SWEEP["sweeps"]]
+    return {(name, value, row["evaluation"]): row["value"] for name, value, row in rows if row["metric"] == METRIC.get(row["evaluation"])}
+
+
+def test_the_page_shows_the_sweep():
+    figures, shown = sweep_figures(), set()
+    for line in page().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        name, value = (cells[0].split("`")[1], cells[1]) if line.startswith("| `") else ("clover", "")
+        if line.startswith(("| `", "| Clover, this run |")):
+            shown.add((name, value))
+            expected = [figures[name, value, each] for each in ("paragraphs", "captions", "choice", "open")]
+            assert cells[2:] == [f"{figure:.1f}" for figure in expected], (name, value)
+    assert shown == {key[:2] for key in figures}
+    assert SWEEP["machine"]["processors"] != FOUND["machine"]["processors"]  # so they are not in one table
+    assert SWEEP["settings"] == FOUND["settings"]
+
+
+def test_what_the_sweep_tells():
+    figures, beyond = sweep_figures(), set()
+    for (name, value, evaluation), figure in figures.items():
+        by_seed = [VALUES["clover", seed, evaluation, METRIC[evaluation]] for seed in SEEDS]
+        if abs(figure - figures["clover", "", evaluation]) > 1.96 * 2**0.5 * stdev(by_seed):
+            beyond.add((name, value, evaluation))
+    assert beyond == OUTSIDE
+
+
 def test_the_page_shows_these_figures():
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page().splitlines() if " ± " in line]
     names = [*SEVEN, *(name for name, system in SYSTEMS.items() if system.has_compute_of), "clover"]
