@@ -121,14 +121,22 @@ def test_no_system_has_learned_these_kinds_of_questions(kind):
 
 
 SWEEP = json.loads((ROOT / "benchmarks" / "results" / "ablation_sweep.json").read_text())
-OUTSIDE = {("temperature", "0.02", "paragraphs"), ("temperature", "0.2", "paragraphs"), ("temperature", "0.2", "captions")}
+OUTSIDE = {
+    ("temperature", "0.02", "paragraphs"),
+    ("temperature", "0.2", "paragraphs"),
+    ("temperature", "0.2", "captions"),
+}
 """Settings and values that change a figure by more than another seed does, as the page has it."""
 
 
 def sweep_figures():
     rows = [("clover", "", row) for row in SWEEP["rows"]]
     rows += [(row["setting"], row["setting_value"], row) for row in SWEEP["sweeps"]]
-    return {(name, value, row["evaluation"]): row["value"] for name, value, row in rows if row["metric"] == METRIC.get(row["evaluation"])}
+    return {
+        (name, value, row["evaluation"]): row["value"]
+        for name, value, row in rows
+        if row["metric"] == METRIC.get(row["evaluation"])
+    }
 
 
 def test_the_page_shows_the_sweep():
