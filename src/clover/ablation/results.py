@@ -218,9 +218,10 @@ def read_results(folder: AblationFolder) -> Results:
         raise DataError(f"{folder.path} holds no run that is whole; run clover ablate --out {folder.path} first")
     sweeps = [_read(path) for path in sorted(folder.sweeps.glob(f"*/*/seed-*/{DONE}"))]
     config = stored(folder.path)
+    settings = None if config is None else to_plain(config)
     for run in (*runs, *sweeps):
         # what was done before settings were kept has none
-        if config is not None and run.about.get("settings", to_plain(config)) != to_plain(config):
+        if settings is not None and run.about.get("settings", settings) != settings:
             raise DataError(f"{run.folder} was done with other settings than {folder.path}; take it out")
     starts = {run.start: run for run in (*runs, *sweeps) if SYSTEMS[run.system].is_warm}
     if len(starts) > 1:
