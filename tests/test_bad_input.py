@@ -230,7 +230,7 @@ def test_ctrl_c_while_videos_are_written_by_all_processes(tmp_path):
     while process.poll() is None and len(list(tmp_path.rglob("0*.mp4"))) < 20:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "clover: interrupted; what was finished is kept"
     assert "Traceback" not in errors

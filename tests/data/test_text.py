@@ -108,7 +108,7 @@ def test_truncation_around_the_mask(tokenizer: Tokenizer) -> None:
 def test_ten_thousand_words_are_truncated_quickly(tokenizer: Tokenizer) -> None:
     start = time.perf_counter()
     encoded = tokenizer.encode(["swan lake " * 5_000, "x" * 100_000], max_length=30)
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 20  # the square of these lengths takes minutes
     assert encoded.token_ids.shape == (2, 30)
     assert encoded.token_ids[1, 1] == tokenizer.unk_id
 

@@ -98,7 +98,7 @@ def test_asked_to_stop_all_save_and_one_goes_on(corpus, tmp_path):
         assert time.monotonic() - start < 300, "it never took five steps"
         time.sleep(0.05)
     run.send_signal(signal.SIGTERM)
-    said = run.communicate(timeout=120)[1]
+    said = run.communicate(timeout=300)[1]
     assert "asked to stop; the state after" in said, said
     assert not (out / "checkpoint").exists()
     num_done = steps_of(out)

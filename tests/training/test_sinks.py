@@ -125,7 +125,7 @@ def test_a_sink_that_hangs_costs_the_run_nothing(caplog):
     start = time.monotonic()
     for step in range(50):
         sink.write(step, {"total": 1.0})
-    assert time.monotonic() - start < 0.05
+    assert time.monotonic() - start < 10  # it would hang for 30
     sink.close()
     (warning,) = caplog.records
     assert "it is 5 rows behind" in warning.getMessage()
@@ -142,7 +142,7 @@ def test_closing_waits_for_a_slow_end_only_so_long(caplog):
     sink = BackgroundSink("wandb", lambda: Slow("never"), patience_seconds=0.05)
     start = time.monotonic()
     sink.close()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 10  # it would hang for 30
     assert "did not end within 0.05 seconds" in caplog.text
     released.set()
 

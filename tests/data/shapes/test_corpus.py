@@ -111,7 +111,7 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     while writer.poll() is None and not list(tmp_path.rglob("*.mp4")):
         time.sleep(0.01)
     writer.kill()
-    assert writer.communicate(timeout=30) == (b"", None)
+    assert writer.communicate(timeout=120) == (b"", None)
 
 
 def test_broken_rows_are_named(tmp_path):
