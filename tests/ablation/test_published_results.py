@@ -9,7 +9,7 @@ from statistics import mean, stdev
 import pytest
 
 from clover.ablation.claims import METRIC
-from clover.recipes.ablation import SYSTEMS
+from clover.recipes.ablation import BATCH_LENGTH, SYSTEMS
 
 ROOT = Path(__file__).parents[2]
 FOUND = json.loads((ROOT / "benchmarks" / "results" / "ablation.json").read_text())
@@ -26,6 +26,11 @@ def test_every_run_is_there():
         assert 0 <= VALUES[name, seed, evaluation, metric] <= 100
     assert FOUND["settings"]["evaluated_split"] == "test"
     assert FOUND["machine"]["seconds"] > 3600
+
+
+def test_compute_is_reckoned_with_rows_as_they_are():
+    lengths = json.loads((ROOT / "benchmarks" / "results" / "row_lengths_2026-11-22.json").read_text())
+    assert round(lengths["with_padding"]["mean"]) == BATCH_LENGTH
 
 
 def test_verdicts_follow_from_the_intervals():

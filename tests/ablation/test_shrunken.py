@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +81,10 @@ def test_two_systems_a_seed_and_the_report(tmp_path):
     questions = (out / "corpus" / "test_questions.jsonl").read_text().splitlines()
     assert sum(counts) == len(questions)
     assert 0 < sum(map(math.prod, zip(counts, guessed, strict=True))) / len(questions) < 60
+    program = Path(__file__).parents[2] / "benchmarks" / "row_lengths.py"
+    counted = subprocess.run([sys.executable, program, "--out", out], capture_output=True, text=True, check=True)
+    lengths = json.loads(counted.stdout)
+    assert 3 < lengths["without_padding"] < lengths["with_padding"]["mean"] <= lengths["with_padding"]["most"] <= 32
     refused = subprocess.run(
         [*COMMAND, "ablate", "--out", str(out), "--num-steps", "5"], capture_output=True, text=True, check=False
     )

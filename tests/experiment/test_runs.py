@@ -351,13 +351,15 @@ def test_checkpoint_folder_gives_the_same_model(pretrained):
     ]
 
 
-def test_questions_by_the_plain_recipe_fit_any_number_of_frames(pretrained, corpus, tmp_path):
+def test_questions_by_the_plain_recipe_fit_any_number_of_frames(pretrained, corpus, tmp_path, capsys):
     clover, experiment = pretrained[0], shapes_questions()
     fewer = clover.with_inputs(replace(clover.config.inputs, num_frames=6))
     training = replace(experiment.training, num_steps=1, batch_size=8)
     data = replace(experiment.data, corpus=str(corpus))
-    tuned = finetune_questions(fewer, replace(experiment, data=data, training=training), tmp_path, quiet=True).clover
+    tuned = finetune_questions(fewer, replace(experiment, data=data, training=training), tmp_path).clover
     assert tuned.config.inputs.num_frames == 6
+    said = "frames kept of a video: 18 in place of 16, a multiple of the 6 of a clip\n"
+    assert capsys.readouterr().err.startswith(said)
     settings = json.loads((tmp_path / "run.json").read_text())["experiment"]
     assert settings["data"]["num_kept_frames"] == 18
 

@@ -25,6 +25,7 @@ from clover.experiment.configs import (
     wherever,
     with_kept_frames,
 )
+from clover.experiment.notices import tell_kept_frames
 from clover.experiment.pieces import (
     Stage,
     cache_folder,
@@ -222,7 +223,10 @@ def finetune_questions(
     rows = task.usable(questions)
     videos = list(dict.fromkeys(row.video for row in rows))
     inputs = clover.config.inputs
-    experiment = replace(experiment, data=with_kept_frames(experiment.data, inputs.num_frames))
+    data = with_kept_frames(experiment.data, inputs.num_frames)
+    if not quiet:
+        tell_kept_frames(experiment.data, data, inputs.num_frames)
+    experiment = replace(experiment, data=data)
     cache = cache_folder(corpus, folder)
     reader, skipped = clip_reader(experiment.data, inputs, videos, cache=cache, quiet=quiet)
     record = RunRecord(

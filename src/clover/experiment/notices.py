@@ -1,11 +1,11 @@
-"""What a pre-training says before it begins, of things that a user may not expect."""
+"""What a training says before it begins, of things that a user may not expect."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Mapping
 
-from clover.experiment.configs import PretrainingExperiment, StageConfig
+from clover.experiment.configs import DataConfig, PretrainingExperiment, StageConfig
 from clover.experiment.sizes import as_words, differences
 from clover.modeling.model import ModelConfig
 from clover.training.adapters import WARMED
@@ -22,6 +22,16 @@ def tell_left_out(asked: PretrainingExperiment, experiment: PretrainingExperimen
     if left_out:
         brings = "it brings" if len(left_out) == 1 else "they bring"
         print(f"no warm start of the {' and the '.join(left_out)}: {brings} trained weights", file=sys.stderr)
+
+
+def tell_kept_frames(asked: DataConfig, data: DataConfig, num_frames: int) -> None:
+    """Say that more frames are kept of a video than was asked for, because clips have so many."""
+    if data.num_kept_frames != asked.num_kept_frames:
+        print(
+            f"frames kept of a video: {data.num_kept_frames} in place of {asked.num_kept_frames}, "
+            f"a multiple of the {num_frames} of a clip",
+            file=sys.stderr,
+        )
 
 
 def tell_taken_over(asked: ModelConfig, adopted: ModelConfig, final: ModelConfig) -> None:

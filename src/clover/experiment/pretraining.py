@@ -21,7 +21,7 @@ from clover.errors import CheckpointError, ConfigError
 from clover.experiment.borrowing import borrow
 from clover.experiment.configs import PretrainingExperiment, RunConfig, StageConfig, deciding, wherever
 from clover.experiment.losses import pretraining_loss, ramp
-from clover.experiment.notices import tell_left_out, tell_taken_over, tell_untrained
+from clover.experiment.notices import tell_kept_frames, tell_left_out, tell_taken_over, tell_untrained
 from clover.experiment.pieces import Stage, states_folder
 from clover.experiment.sizes import check_kept
 from clover.experiment.sources import open_pretraining_data
@@ -106,6 +106,7 @@ class Pretraining:
         if not quiet:
             tell_taken_over(asked.model, adopted.model, experiment.model)
             tell_left_out(asked, experiment)
+            tell_kept_frames(asked.data, experiment.data, experiment.inputs.num_frames)
         _check_text_length(experiment, start)
         words = (start.words if start else "") or experiment.data.tokenizer
         data = replace(experiment.data, tokenizer=words)

@@ -17,9 +17,10 @@ WARM_PARTS: tuple[Part, ...] = ("video_encoder", "text_encoder", "masked_words")
 """What all systems start from: the parts that Kinetics labels and BERT's masked words have trained in the paper."""
 
 _PUBLISHED_NUM_PROCESSES = 32
-_BATCH_LENGTH = 29
-"""Word pieces of a row of captions in the experiment's corpus, the padding to the longest of 64 included: the mean of
-60 batches. What is in them is 14; with 16 in place of 29 alignment alone would get 5 % fewer steps at equal compute."""
+BATCH_LENGTH = 29
+"""Word pieces of a row of captions in the experiment's corpus, the padding to the longest of 64 included
+(`benchmarks/row_lengths.py`). What is in them is 14; with 16 in place of 29 alignment alone would get 5 % fewer steps at
+equal compute."""
 
 
 def combined() -> PretrainingExperiment:
@@ -154,7 +155,7 @@ SYSTEMS: dict[str, System] = {system.name: system for system in (*_SEVEN, *_foot
 """The seven systems, the three cheaper ones with Clover's compute, two from nothing, and a variant."""
 
 
-def step_flops(experiment: PretrainingExperiment, *, text_length: int = _BATCH_LENGTH) -> int:
+def step_flops(experiment: PretrainingExperiment, *, text_length: int = BATCH_LENGTH) -> int:
     """Operations of one step, forward and backward, by the counts of `clover.planning`.
 
     Args:
