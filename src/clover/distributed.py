@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from clover.errors import ConfigError, TrainingError
+from clover.errors import ConfigError, TrainingError, first_line
 
 _TIMEOUT = timedelta(days=2)
 """The first process may be alone for long: it decodes, tags and evaluates for all. One that ends, torchrun notices."""
@@ -147,7 +147,7 @@ def together() -> Iterator[Processes]:
         dist.init_process_group(backend, timeout=_TIMEOUT)
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"the processes cannot be joined ({str(error).splitlines()[0]}); "
+            f"the processes cannot be joined ({first_line(error)}); "
             "start them with torchrun --nproc-per-node N -m clover …"
         ) from error
     try:

@@ -47,3 +47,17 @@ class ConfigError(CloverError):
 
 class ExportError(CloverError):
     """An exported model that does not compute what the checkpoint does, or a missing library for exporting."""
+
+
+def first_line(error: BaseException, *, named: bool = False) -> str:
+    """The first line of what another library's error says, 200 characters at most.
+
+    Args:
+        error: The error; one that says nothing is told by its kind.
+        named: Begin with its kind.
+    """
+    lines = str(error).strip().splitlines()
+    kind = type(error).__name__
+    if not lines:
+        return kind
+    return f"{kind}: {lines[0][:200]}" if named else lines[0][:200]

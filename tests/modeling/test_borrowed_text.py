@@ -20,7 +20,8 @@ from clover.data.tagging import tag
 from clover.data.text import Tokenizer
 from clover.errors import CheckpointError, ConfigError, TextError
 from clover.modeling.borrowed_text import BorrowedTextEncoder, check_sees_all_words, describe_text
-from clover.modeling.huggingface import architecture, config_of, read_config, read_weights
+from clover.modeling.huggingface import architecture, config_of, read_config
+from clover.modeling.huggingface_weights import read_weights
 from clover.modeling.initialise import new_model
 from clover.modeling.sizes import around, tiny
 from clover.modeling.weights import load_strictly

@@ -16,7 +16,8 @@ from clover.data.text import Tokenizer
 from clover.errors import CheckpointError, ConfigError
 from clover.modeling.borrowed_shape import describe_video, unseen_pixels, vision_part
 from clover.modeling.borrowed_video import BorrowedVideoEncoder, TemporalMixing
-from clover.modeling.huggingface import architecture, build, config_of, read_config, read_weights
+from clover.modeling.huggingface import architecture, build, config_of, read_config
+from clover.modeling.huggingface_weights import read_weights
 from clover.modeling.initialise import initialise, new_model
 from clover.modeling.model import ModelConfig
 from clover.modeling.sizes import around, tiny

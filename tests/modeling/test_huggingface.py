@@ -17,16 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from clover.errors import CheckpointError, CloverError, ConfigError
 from clover.modeling.borrowed_shape import describe_video, vision_part
-from clover.modeling.huggingface import (
-    Borrowed,
-    architecture,
-    build,
-    checkpointing,
-    config_of,
-    find_folder,
-    read_config,
-    read_weights,
-)
+from clover.modeling.hub_folders import find_folder
+from clover.modeling.huggingface import Borrowed, architecture, build, checkpointing, config_of, read_config
+from clover.modeling.huggingface_weights import read_weights
 from clover.modeling.pixels import normalise
 from clover.modeling.preprocessor import read_pixels
 
@@ -360,7 +353,7 @@ def test_a_mistyped_folder_is_nothing_of_the_hub(vit, cache, monkeypatch):
 
 def test_a_folder_is_found_and_the_library_is_asked_for(vit, monkeypatch):
     assert find_folder(f"hf:{vit}", option="--video-encoder") == vit
-    monkeypatch.setattr("clover.modeling.huggingface.find_spec", lambda _: None)
+    monkeypatch.setattr("clover.modeling.hub_folders.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'clover-vl\[hf\]'"):
         find_folder(f"hf:{vit}", option="--video-encoder")
 

@@ -37,8 +37,7 @@ def child(run):
 def killed_until_it_ends(run, draw_seconds):
     """How often it was killed before it came to its end.
 
-    What it is left for grows from kill to kill: on a machine that has become slow, or where a run only begins in that time, it would
-    come no further for ever.
+    What it is left for grows from kill to kill: on a machine that has become slow it would come no further for ever.
     """
     for num_kills in range(200):
         number = child(lambda num_kills=num_kills: run(num_kills))

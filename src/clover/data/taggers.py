@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clover.errors import TextError
+from clover.errors import TextError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -272,9 +272,8 @@ class SpacyTagger(Tagger):
             # What tags do not need, and what costs most of the time.
             self._pipeline: Any = spacy.load(model, exclude=["parser", "ner", "lemmatizer"])
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
             raise TextError(
-                f"spaCy pipeline {model} cannot be loaded, install it or give its folder: {reason}"
+                f"spaCy pipeline {model} cannot be loaded, install it or give its folder: {first_line(error)}"
             ) from error
         meta = self._pipeline.meta
         self._model = model
@@ -297,7 +296,7 @@ class SpacyTagger(Tagger):
                     for token in tokens
                 ]
         except ValueError as error:
-            raise TextError(f"spaCy pipeline {self._model} fails on a text: {str(error).splitlines()[0]}") from error
+            raise TextError(f"spaCy pipeline {self._model} fails on a text: {first_line(error)}") from error
 
 
 def _coarse_universal(tag: str) -> str:

@@ -20,7 +20,7 @@ import tokenizers
 from jaxtyping import Bool, Int64
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from clover.errors import TextError
+from clover.errors import TextError, first_line
 from clover.files import refused_address, write_text
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ def _backend_from_json(content: str, path: Path) -> tokenizers.Tokenizer:
         backend = tokenizers.Tokenizer.from_str(content)
     except Exception as error:  # The library raises nothing more precise.
         raise TextError(
-            f"{path} is not a tokenizer.json ({str(error).splitlines()[0]}); copy it again from where it comes from, "
+            f"{path} is not a tokenizer.json ({first_line(error)}); copy it again from where it comes from, "
             "or remove it where there is a vocab.txt beside it"
         ) from error
     return backend

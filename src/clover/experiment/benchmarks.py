@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +21,7 @@ from clover.evaluation.benchmarks import Benchmark
 from clover.evaluation.protocol import quick_score
 from clover.experiment.configs import BenchmarkExperiment, DataConfig, StageConfig, deciding, wherever
 from clover.experiment.finetuning import Finetuned, Finetuning, Selection, stage_of_epochs
-from clover.experiment.pieces import clip_reader
+from clover.experiment.pieces import ClipReader, clip_reader
 from clover.experiment.tasks import AnswerTask, ChoiceTask, RetrievalTask, Task
 from clover.pipeline import Clover
 from clover.training.compute import Compute
@@ -71,31 +72,16 @@ def finetune_benchmark(
     Compute(experiment.compute)  # known before any work
     data = BenchmarkData.given(row, experiment.annotations, experiment.videos, experiment.missing)
     training = _training_split(data, experiment)
-    inputs = replace(
-        experiment.inputs, num_frames=experiment.training_frames, num_views=1, burst_length=1, burst_interval=1
-    )
-    reader, skipped = clip_reader(
-        DataConfig(num_kept_frames=experiment.num_kept_frames, strict=experiment.strict),
-        inputs,
-        media_of(training.rows),
-        cache=folder / ".cache",
-        quiet=quiet,
-    )
+    videos = media_of(training.rows)
+    reader, skipped = _clip_reader(experiment, videos, folder, quiet=quiet)
     readable = [record for record in training.rows if str(record.video) not in skipped]
     stage = _stage(experiment, len(readable), _left_out(training, len(readable), skipped))
-    every = max(1, len(readable) // stage.batch_size)
-    settings = {
-        "experiment": wherever(deciding(experiment)),
-        "num_rows": len(readable),
-        "answers": list(training.task.answers) if isinstance(training.task, AnswerTask) else [],
-        "checksums": data.checksums,
-    }
     record = RunRecord(
         folder,
         title=f"fine-tuning on {row.name}",
         settings=experiment,
         stages={".": stage.num_steps},
-        data=partial(data_fingerprint, data.checksums, media_of(training.rows), Path(experiment.videos)),
+        data=partial(data_fingerprint, data.checksums, videos, Path(experiment.videos)),
         starting_checkpoint=clover.fingerprint,
     )
     record.begin(resume=resume)
@@ -107,33 +93,55 @@ def finetune_benchmark(
         strict=experiment.strict,
         max_text_length=experiment.training_text_length,
         folder=folder,
-        settings=settings,
+        settings=_settings(experiment, training, len(readable), data.checksums),
         trained_on=row.name,
         record=record,
         freeze=experiment.freeze,
         lora=experiment.lora,
-        selection=_selection(data, experiment, training.held_out, every=every),
+        selection=_selection(data, experiment, training.held_out, every=max(1, len(readable) // stage.batch_size)),
         run_config=experiment,
         quiet=quiet,
     )
     tuned = run.run(clover.with_inputs(experiment.inputs), readable, resume=resume)
-    finetuned = Finetuned(clover=tuned, skipped=skipped, num_left_out=training.num_left_out)
-    notes = {
-        "benchmark": row.name,
-        "recipe": recipe,
-        "select_on": experiment.select_on,
-        "train_split": training.split.name,
-        "num_rows": len(readable),
-        "num_steps": stage.num_steps,
-        "training_videos": sorted({media_stem(record.video.name) for record in training.rows}),
-    }
-    record.finish(lambda: tuned.fingerprint, **notes)
+    record.finish(
+        lambda: tuned.fingerprint,
+        benchmark=row.name,
+        recipe=recipe,
+        select_on=experiment.select_on,
+        train_split=training.split.name,
+        num_rows=len(readable),
+        num_steps=stage.num_steps,
+        training_videos=sorted({media_stem(video.name) for video in videos}),
+    )
     return BenchmarkRun(
-        finetuned=finetuned,
+        finetuned=Finetuned(clover=tuned, skipped=skipped, num_left_out=training.num_left_out),
         remarks=training.split.remarks,
         num_rows=len(readable),
         num_videos=len(media_of(readable)),
     )
+
+
+def _clip_reader(
+    experiment: BenchmarkExperiment, videos: Sequence[Path], folder: Path, *, quiet: bool
+) -> tuple[ClipReader, dict[str, str]]:
+    """One clip of a video, as it is trained on, whatever an evaluation reads."""
+    inputs = replace(
+        experiment.inputs, num_frames=experiment.training_frames, num_views=1, burst_length=1, burst_interval=1
+    )
+    data = DataConfig(num_kept_frames=experiment.num_kept_frames, strict=experiment.strict)
+    return clip_reader(data, inputs, videos, cache=folder / ".cache", quiet=quiet)
+
+
+def _settings(
+    experiment: BenchmarkExperiment, training: _Training, num_rows: int, checksums: dict[str, str]
+) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was interrupted."""
+    return {
+        "experiment": wherever(deciding(experiment)),
+        "num_rows": num_rows,
+        "answers": list(training.task.answers) if isinstance(training.task, AnswerTask) else [],
+        "checksums": checksums,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +180,7 @@ def training_rows(row: Benchmark, experiment: BenchmarkExperiment, records: Sequ
     """Rows in the form that the run trains on: for MSRVTT-MC by fusion, captions among those of other videos."""
     if not (row.chooses_by_retrieval and experiment.by_fusion):
         return list(records)
+    _check_others(row, records)
     generator = np.random.default_rng([experiment.seed, 3])
     made = []
     for record in records:
@@ -184,6 +193,22 @@ def training_rows(row: Benchmark, experiment: BenchmarkExperiment, records: Sequ
         options = (*wrong[:label], record.text, *wrong[label:])
         made.append(MultiChoice(video=record.video, question="", options=options, label=label, index=record.index))
     return made
+
+
+def _check_others(row: Benchmark, records: Sequence[Any]) -> None:
+    """Whether every caption finds enough others, of other videos, to be chosen among."""
+    videos_of: dict[str, set[str]] = {}
+    for record in records:
+        videos_of.setdefault(record.text, set()).add(record.video_id)
+    num_own = Counter(next(iter(videos)) for videos in videos_of.values() if len(videos) == 1)
+    for record in records:
+        is_elsewhere = len(videos_of[record.text]) > 1
+        num_others = len(videos_of) - num_own[record.video_id] - is_elsewhere
+        if num_others < _NUM_WRONG:
+            raise DataError(
+                f"{row.title} by fusion chooses among {_NUM_WRONG + 1} captions, and beside that of {record.video_id}, "
+                f"{record.text!r}, other videos have {num_others} different ones; give more training rows"
+            )
 
 
 def task_of(row: Benchmark, experiment: BenchmarkExperiment, records: Sequence[Any]) -> Task:

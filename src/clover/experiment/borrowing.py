@@ -21,7 +21,9 @@ from clover.files import is_hub_id
 from clover.modeling.borrowed_shape import describe_video, unseen_pixels, vision_part
 from clover.modeling.borrowed_text import BorrowedTextConfig, check_is_text, check_sees_all_words, describe_text
 from clover.modeling.borrowed_video import BorrowedVideoConfig
-from clover.modeling.huggingface import architecture, config_of, find_folder, read_config, read_weights
+from clover.modeling.hub_folders import find_folder
+from clover.modeling.huggingface import architecture, config_of, read_config
+from clover.modeling.huggingface_weights import read_weights
 from clover.modeling.model import CloverModel
 from clover.modeling.pixels import PixelConfig
 from clover.modeling.preprocessor import read_pixels

@@ -1,7 +1,6 @@
-"""Models of Hugging Face's transformers: found in a folder, built from their config, read with every weight checked.
+"""Models of Hugging Face's transformers, built from their config: as the installed library has them.
 
-Nothing of a folder is run: model code comes from the installed library alone, and old ``.bin`` files are read as
-tensors or refused.
+Nothing of a folder is run: model code comes from that library alone.
 """
 
 from __future__ import annotations
@@ -10,22 +9,18 @@ import contextlib
 import inspect
 import io
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from importlib.util import find_spec
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from clover.config import check_finite
-from clover.errors import CheckpointError, ConfigError
-from clover.files import is_hub_id
-from clover.modeling.weight_files import PUBLISHED_WEIGHTS, check_packing, find_weights, shard_files, why_not
+from clover.errors import CheckpointError, ConfigError, first_line
+from clover.modeling.hub_folders import check_transformers
 
-_PREFIX = "hf:"
 _FORGOTTEN = {
     *("auto_map", "architectures", "_name_or_path", "transformers_version", "id2label", "label2id"),
     "transformers_weights",
@@ -35,12 +30,8 @@ _FORGOTTEN = {
 """What a config says besides the architecture: code to be run, number formats, names of classes and files."""
 _UNLISTED = {"metaclip_2_vision_model": "MetaClip2VisionModel", "blip_vision_model": "BlipVisionModel"}
 """Image halves of pairs that the library has a class for and leaves out of its list of models (AutoModel)."""
-_HALVES = {"blip_vision_model": {r"^vision_model\.": ""}}
-"""What stands before the names of an image half in a whole model's file, where its class does not know that itself."""
 _UNREAD = {"vjepa2": ("predictor",)}
 """Parts of a model that no token comes from, by its type; they are left out."""
-_BUFFERS = r"(.*\.)?(position_ids|token_type_ids|relative_position_index|masked_bias|inv_freq|mask_token)"
-"""What older files hold beside the weights of a part: computed tables, and the token of a pre-training's masks."""
 _MOST = {
     r".*(layers|depths?|blocks|stages|groups?)": 1_000,
     r"(image|crop|patch|tubelet|window)_size|num_frames|frames_per_clip": 10_000,
@@ -48,79 +39,6 @@ _MOST = {
 """More than any model has, by what the config calls it; what is larger would be built until memory ends."""
 _MOST_POSITIONS = 100_000_000
 """More numbers than any model has for the tokens of a clip: VideoMAE computes as many for its positions when made."""
-_SMALL = 100_000_000
-"""So many weights are made without asking; what is lacking is then said by name."""
-_SECONDS = 10.0
-"""How long the Hub may take to answer at all."""
-
-
-def check_transformers() -> None:
-    """Find out whether the library is there.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    if find_spec("transformers") is None:
-        raise ConfigError("encoders of others need transformers: pip install 'clover-vl[hf]'")
-
-
-def find_folder(source: str, *, option: str) -> Path:
-    """The folder of a model that is named as ``hf:FOLDER``, or as ``hf:ORGANISATION/NAME`` of the Hub.
-
-    Raises:
-        ConfigError: it is named in another way, or transformers is not installed.
-        CheckpointError: there is no such folder, and the Hub does not have it or cannot be reached.
-    """
-    name = source.removeprefix(_PREFIX)
-    if not source.startswith(_PREFIX) or not name:
-        raise ConfigError(f"{option} is {source!r}; give hf: and a folder of a transformers model, as in hf:FOLDER")
-    check_transformers()
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if not is_hub_id(name) or folder.exists():
-        raise CheckpointError(f"{folder} is not a folder; give one that holds a config.json and weights")
-    return _from_hub(name)
-
-
-def _from_hub(name: str) -> Path:
-    """A model of the Hub: from the cache where it is, else downloaded, without the code that may lie beside it."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    wanted = ["*.json", "*.txt", "*.safetensors", "*.model"]
-    try:
-        cached = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
-    except Exception:  # the library raises many kinds
-        cached = None
-    if cached is not None and _is_whole(cached):
-        return cached
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        has = "it is not in the cache" if cached is None else "the cache holds a part only"
-        raise CheckpointError(
-            f"there is no folder {name}, and of the Hub {has} (HF_HUB_OFFLINE is set); give the folder of a copy"
-        )
-    try:
-        files = HfApi().model_info(name, timeout=_SECONDS).siblings or []
-        if not any(file.rfilename.endswith(".safetensors") for file in files):
-            wanted.append("*.bin")
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except Exception as error:
-        has = "" if cached is None else "; the cache holds a part only"
-        raise CheckpointError(
-            f"there is no folder {name}, and it cannot be had from the Hub ({_line(error)}{has}); give the folder of a "
-            "copy"
-        ) from error
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether a folder of the cache has config and weights; programs that look at a config alone leave no more."""
-    if not (folder / "config.json").is_file():
-        return False
-    try:
-        found = find_weights(folder)
-        return found.suffix != ".json" or bool(shard_files(found))
-    except CheckpointError:
-        return False
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -177,7 +95,9 @@ def config_of(plain: Mapping[str, Any], *, source: str = "config.json") -> Any:
     try:
         return CONFIG_MAPPING[kind].from_dict(values)
     except Exception as error:
-        raise CheckpointError(f"{source}: transformers refuses this config of a {kind} ({_line(error)})") from error
+        raise CheckpointError(
+            f"{source}: transformers refuses this config of a {kind} ({first_line(error, named=True)})"
+        ) from error
 
 
 def _check_extents(values: Mapping[str, Any], source: str) -> None:
@@ -215,11 +135,13 @@ def build(plain: Mapping[str, Any]) -> nn.Module:
     cls = model_class(config)
     takes_pooler = "add_pooling_layer" in inspect.signature(cls.__init__).parameters
     try:
-        with torch.random.fork_rng(devices=[]), _quiet():
+        with torch.random.fork_rng(devices=[]), quiet_library():
             torch.manual_seed(0)
             model: nn.Module = cls(config, **({"add_pooling_layer": False} if takes_pooler else {}))
     except Exception as error:
-        raise CheckpointError(f"transformers cannot build this {config.model_type} model ({_line(error)})") from error
+        raise CheckpointError(
+            f"transformers cannot build this {config.model_type} model ({first_line(error, named=True)})"
+        ) from error
     for name in _UNREAD.get(config.model_type, ()):
         delattr(model, name)
     return model
@@ -242,97 +164,6 @@ def model_class(config: Any) -> Any:
             "known here; give one that it lists, such as CLIP, SigLIP, DINOv2 or BERT"
         )
     return found
-
-
-def read_weights(folder: Path, plain: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights of a folder, under the names of the model that `build` makes from the same architecture.
-
-    The library itself reads them, because it knows the names of older files; what it would leave to chance is an
-    error here.
-
-    Raises:
-        CheckpointError: there are no weights, they are broken, hold code, or do not fit the architecture.
-    """
-    if not any((folder / name).is_file() for name in PUBLISHED_WEIGHTS):
-        raise CheckpointError(f"{folder} holds no weights; it needs one of {', '.join(PUBLISHED_WEIGHTS)}")
-    if (folder / "adapter_config.json").is_file():
-        raise CheckpointError(f"{folder} holds adapters beside the model; merge them into it first")
-    _check_files(folder, plain)
-    expected = build(plain)
-    config = config_of(plain)
-    try:
-        with _quiet():
-            model, found = model_class(config).from_pretrained(
-                folder,
-                config=config,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are named below
-                dtype=torch.float32,
-                key_mapping=_HALVES.get(config.model_type),
-            )
-    except Exception as error:
-        if "weights_only" in str(error):  # whose advice is to let the file run what it holds
-            files = ", ".join(name for name in PUBLISHED_WEIGHTS if (folder / name).is_file())
-            raise CheckpointError(f"{folder}: {files} {why_not(error)}") from error
-        raise CheckpointError(f"{folder}: its weights cannot be read ({_line(error)}); copy them again") from error
-    own, state = expected.state_dict(), model.state_dict()
-    surplus, unknown = _not_taken(found["unexpected_keys"], own, f"{model.base_model_prefix}.")
-    others = sorted(name for name, *_ in found["mismatched_keys"] if name in own)
-    lacking = sorted(set(found["missing_keys"]) & set(own) | set(own) - set(state))
-    wrong = {"lack": lacking, "have another shape at": others, "go on with": surplus}
-    what = next((what for what, names in wrong.items() if names), None)
-    if what is not None:
-        names = wrong[what]
-        raise CheckpointError(
-            f"{folder}: its weights {what} {', '.join(names[:3])}{_more(len(names) - 3)}; they are of another "
-            f"architecture than config.json says, or incomplete"
-        )
-    if unknown:
-        raise CheckpointError(
-            f"{folder}: the installed transformers has no place for {', '.join(unknown[:3])}{_more(len(unknown) - 3)} "
-            f"in its {config.model_type}, and without them it is another model than was trained; give one that it "
-            "reads whole"
-        )
-    hollow = next((name for name in own if not bool(state[name].isfinite().all())), None)
-    if hollow is not None:
-        raise CheckpointError(f"{folder}: {hollow} holds numbers that are none (NaN or infinity); copy it again")
-    return {name: state[name] for name in own}
-
-
-def _not_taken(unexpected: Iterable[str], own: Iterable[str], prefix: str) -> tuple[list[str], list[str]]:
-    """Weights of a file that a model has no place for: those of more layers, and those within one of its parts.
-
-    What lies beside the model's parts (heads of tasks, a pooler, the other half of a pair) belongs to neither.
-    """
-    kinds = {_numberless(name) for name in own}
-    parts = {kind[:end] for kind in kinds for end in (match.start() for match in re.finditer(r"\.", kind))}
-    parts |= {"embeddings", "encoder"}  # as older files call them, whatever the model of today does
-    surplus, unknown = [], []
-    for name in sorted(unexpected):
-        kind = _numberless(name.removeprefix(prefix))
-        if kind in kinds:
-            surplus.append(name)
-        elif kind.partition(".")[0] in parts and not re.fullmatch(_BUFFERS, kind):
-            unknown.append(name)
-    return surplus, unknown
-
-
-def _check_files(folder: Path, plain: Mapping[str, Any]) -> None:
-    """Before anything is made: shards lie in the folder, and the files are neither packed nor too small."""
-    found = next(folder / name for name in PUBLISHED_WEIGHTS if (folder / name).is_file())
-    files = shard_files(found) if found.suffix == ".json" else [found]
-    for file in files:
-        if file.suffix != ".safetensors":
-            check_packing(file)
-    with torch.device("meta"):
-        wanted = sum(weight.numel() for weight in build(plain).parameters())
-    there = sum(file.stat().st_size for file in files)
-    if wanted > max(there, _SMALL):  # a weight takes one byte at the least
-        raise CheckpointError(
-            f"{folder}: config.json describes a model of {wanted:,} weights, but the files have {there:,} bytes; "
-            "they lack some, or are of another model"
-        )
 
 
 def checkpointing(model: nn.Module) -> None:
@@ -378,23 +209,8 @@ def _below(part: nn.Module) -> Iterator[nn.Module]:
     return (module for module in part.modules() if module is not part)
 
 
-def _numberless(name: str) -> str:
-    """Of a weight: the same for all layers."""
-    return re.sub(r"\d+", "#", name)
-
-
-def _more(count: int) -> str:
-    return f" and {count} more" if count > 0 else ""
-
-
-def _line(error: BaseException) -> str:
-    """The first line of a library's error, not too long."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_library() -> Iterator[None]:
     """Without the library's progress bars and remarks."""
     from transformers.utils import logging
 

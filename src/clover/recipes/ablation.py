@@ -19,8 +19,8 @@ WARM_PARTS: tuple[Part, ...] = ("video_encoder", "text_encoder", "masked_words")
 _PUBLISHED_NUM_PROCESSES = 32
 BATCH_LENGTH = 29
 """Word pieces of a row of captions in the experiment's corpus, the padding to the longest of 64 included
-(`benchmarks/row_lengths.py`). What is in them is 14; with 16 in place of 29 alignment alone would get 5 % fewer steps at
-equal compute."""
+(`benchmarks/row_lengths.py`). What is in them is 14; with 16 in place of 29 alignment alone would get 5 % fewer steps
+at equal compute."""
 
 
 def combined() -> PretrainingExperiment:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from clover.data.processes import num_usable_cores
-from clover.errors import CloverError, ConfigError
+from clover.errors import CloverError, ConfigError, first_line
 
 ResultT = TypeVar("ResultT")
 
@@ -49,8 +49,9 @@ def run_on_ray(
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **fresh)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"no Ray cluster answers at {address!r} ({reason}); give its address, or local") from error
+        raise ConfigError(
+            f"no Ray cluster answers at {address!r} ({first_line(error)}); give its address, or local"
+        ) from error
     try:
         task = ray.remote(num_cpus=1)(_returning_errors)
         places = {task.remote(function, *arguments): place for place, arguments in enumerate(calls)}
