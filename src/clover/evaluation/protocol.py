@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,39 +12,18 @@ import numpy as np
 
 from clover.config import to_plain
 from clover.data.annotations.media import media_stem
-from clover.data.annotations.problems import Problem, counted
+from clover.data.annotations.problems import counted
 from clover.errors import ConfigError
 from clover.evaluation.benchmark_data import BenchmarkData, Split, count_remark
 from clover.evaluation.benchmarks import Benchmark
-from clover.evaluation.open_answer import mean_interval, share_interval
+from clover.evaluation.measured import Measured, Progress, measure
+from clover.evaluation.open_answer import mean_interval
 from clover.evaluation.predictions import Predictions, predict_answers, predict_choices
 from clover.evaluation.retrieval import evaluate_retrieval
-from clover.evaluation.views import ClipView, ReadClip, read_clip
+from clover.evaluation.views import ClipView, read_clip
 from clover.pipeline import Clover
 
-Progress = Callable[[int, int], None]
-_VIEWS: tuple[ClipView, ...] = ("shuffled_frames", "single_frame")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """Figures of one way of showing the videos."""
-
-    figures: dict[str, float]
-    """By name; percent, ranks from 1."""
-    interval: tuple[float, float]
-    """95 % interval of the benchmark's metric, by bootstrap; of answers that are all right or all wrong, Wilson's."""
-    chance: float
-    num_queries: int
-    num_gallery: int
-    """Videos ranked, or options or answers chosen from."""
-    unreadable: dict[str, str]
-    hits: np.ndarray
-    """For every query whether the first answer was right."""
-    groups: list[str]
-    """The video that each query is about."""
-    predictions: list[dict[str, Any]]
-    """What was said to every row, for a file."""
+_BASELINES: tuple[ClipView, ...] = ("shuffled_frames", "single_frame")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,24 +97,14 @@ def evaluate_benchmark(
     """
     row = data.benchmark
     _check_head(clover, row, by_fusion)
-    split = data.split("test")
-    frequent = _most_frequent_answer(data) if row.family == "answer" else None
-
-    shown: tuple[ClipView, ...] = ("whole", *(_VIEWS if with_baselines else ()))
-
-    def measure(view: ClipView) -> Measured:
-        def told(done: int, total: int) -> None:
-            if progress is not None:
-                progress(shown.index(view) * total + done, len(shown) * total)
-
-        return _measure(clover, data, split, read_clip(clover, view), by_fusion, frequent, told)
-
     run = run or {}
     is_own = run.get("benchmark") == row.name
     if is_own and is_zero_shot:
         raise ConfigError(f"this checkpoint was fine-tuned on {row.title}: its result is not zero-shot")
-    seen = measure("whole")
-    views = {view: measure(view) for view in _VIEWS} if with_baselines else {}
+    split = data.split("test")
+    frequent = _most_frequent_answer(data) if row.family == "answer" else None
+    views = _shown(clover, data, split, _BASELINES if with_baselines else (), by_fusion, frequent, progress)
+    seen = views["whole"]
     inputs = clover.config.inputs
     selected_on = run["select_on"] if is_own else "unknown"
     result = BenchmarkResult(
@@ -151,9 +120,9 @@ def evaluate_benchmark(
         num_frames=inputs.num_frames * inputs.num_views,
         is_complete=split.is_complete and not seen.unreadable,
         figures=seen.figures,
-        shuffled_frames=views["shuffled_frames"].figures[row.metric] if views else None,
-        shuffled_loss=_paired_loss(seen, views["shuffled_frames"]) if views else None,
-        single_frame=views["single_frame"].figures[row.metric] if views else None,
+        shuffled_frames=views["shuffled_frames"].figures[row.metric] if with_baselines else None,
+        shuffled_loss=_paired_loss(seen, views["shuffled_frames"]) if with_baselines else None,
+        single_frame=views["single_frame"].figures[row.metric] if with_baselines else None,
         published=row.published_zero_shot if is_zero_shot else row.published,
         is_zero_shot=is_zero_shot,
         selected_on=selected_on,
@@ -164,6 +133,29 @@ def evaluate_benchmark(
         remarks=_remarks(row, split, seen, run, selected_on, is_zero_shot),
     )
     return result, seen.predictions
+
+
+def _shown(
+    clover: Clover,
+    data: BenchmarkData,
+    split: Split,
+    baselines: tuple[ClipView, ...],
+    by_fusion: bool,
+    frequent: str | None,
+    progress: Progress | None,
+) -> dict[ClipView, Measured]:
+    """What is measured with whole videos, and with those shown in other ways."""
+    views: tuple[ClipView, ...] = ("whole", *baselines)
+    found = {}
+    for place, view in enumerate(views):
+
+        def told(done: int, total: int, place: int = place) -> None:
+            if progress is not None:
+                progress(place * total + done, len(views) * total)
+
+        read = read_clip(clover, view)
+        found[view] = measure(clover, data, split, read, by_fusion=by_fusion, frequent=frequent, progress=told)
+    return found
 
 
 def _remarks(
@@ -230,116 +222,6 @@ def _check_head(clover: Clover, row: Benchmark, by_fusion: bool) -> None:
 
 def _most_frequent_answer(data: BenchmarkData) -> str:
     return Counter(data.training_answers()).most_common(1)[0][0]
-
-
-def _measure(
-    clover: Clover,
-    data: BenchmarkData,
-    split: Split,
-    read: ReadClip,
-    by_fusion: bool,
-    frequent: str | None,
-    progress: Progress | None,
-) -> Measured:
-    if data.benchmark.family == "retrieval":
-        return _measure_retrieval(clover, data, split, read, progress)
-    is_strict = data.missing == "error"
-    if data.benchmark.family == "choice":
-        by_retrieval = data.benchmark.chooses_by_retrieval and not by_fusion
-        found: Predictions[Any, Any] = predict_choices(
-            clover, split.records, read, by_retrieval=by_retrieval, strict=is_strict, progress=progress
-        )
-    else:
-        found = predict_answers(clover, split.records, read, strict=is_strict, progress=progress)
-    if data.missing == "drop":
-        found = found.of_readable()
-    num_lost = len(split.unusable)
-    # nobody knows what video a row that cannot be read is about
-    groups = [str(record.video) for record in found.rows] + [f"lost {place}" for place in range(num_lost)]
-    right = np.concatenate([found.is_right, np.zeros(num_lost, dtype=bool)])
-    figures = {"accuracy": 100 * float(right.mean())}
-    if frequent is None:
-        chance, num_options = 100 / len(found.rows[0].options), len(found.rows[0].options)
-    else:
-        vocabulary = set(clover.config.answers)
-        known = np.array([record.answer in vocabulary for record in found.rows])
-        figures["accuracy_in_vocabulary"] = 100 * float(found.is_right[known].mean()) if known.any() else 0.0
-        figures["outside_vocabulary"] = 100 * float((~known).sum() / len(right))
-        chance = 100 * sum(record.answer == frequent for record in found.rows) / len(right)
-        figures |= _by_type(found)
-        num_options = len(clover.config.answers)
-    return Measured(
-        figures=figures,
-        interval=share_interval(right, groups),
-        chance=chance,
-        num_queries=len(right),
-        num_gallery=num_options,
-        unreadable=found.unreadable,
-        hits=right,
-        groups=groups,
-        predictions=[
-            *(_said(record, said) for record, said in zip(found.rows, found.said, strict=True)),
-            *(_not_said(problem) for problem in split.unusable),
-        ],
-    )
-
-
-def _by_type(found: Predictions[Any, Any]) -> dict[str, float]:
-    """Accuracy of every kind of question that the publisher tells apart."""
-    types = [getattr(record, "question_type", None) for record in found.rows]
-    right = found.is_right
-    names = sorted({name for name in types if name})
-    return {f"accuracy_{name}": 100 * float(right[[other == name for other in types]].mean()) for name in names}
-
-
-def _said(record: Any, said: Any) -> dict[str, Any]:
-    row = {"index": record.index, "video": _place(record.video), "question": record.question}
-    if hasattr(record, "options"):
-        return row | {"options": list(record.options), "said": said, "right": record.label}
-    return row | {"said": said, "right": record.answer}
-
-
-def _not_said(problem: Problem) -> dict[str, Any]:
-    """A row that could not be read: what would be right is not known, and is never what was said."""
-    return {"index": None, "video": "", "question": "", "said": None, "right": "", "problem": str(problem)}
-
-
-def _place(video: Path) -> str:
-    """Where a video is, from whatever folder the predictions are read; where it is missing, its published name."""
-    return str(video.absolute() if video.exists() else video)
-
-
-def _measure_retrieval(
-    clover: Clover, data: BenchmarkData, split: Split, read: ReadClip, progress: Progress | None
-) -> Measured:
-    found = evaluate_retrieval(clover, split.records, read=read, strict=data.missing == "error", progress=progress)
-    metrics = found.text_to_video
-    names = ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank", "mean_rank")
-    figures = {name: getattr(metrics, name) for name in names}
-    figures |= {f"video_to_text_{name}": getattr(found.video_to_text, name) for name in names}
-    figures |= {f"dual_softmax_{name}": getattr(found.dual_softmax, name) for name in names}
-    best = np.argsort(-found.scores, axis=1, kind="stable")[:, :5]
-    predictions = [
-        {
-            "index": pair.index,
-            "video": _place(pair.video),
-            "text": pair.text,
-            "found": [_place(found.videos[place]) for place in places],
-            "scores": [round(float(scores[place]), 4) for place in places],
-        }
-        for pair, places, scores in zip(found.pairs, best, found.scores, strict=True)
-    ]
-    return Measured(
-        figures=figures,
-        interval=metrics.intervals["recall_at_1"],
-        chance=metrics.chance_recall_at_1,
-        num_queries=metrics.num_queries,
-        num_gallery=metrics.num_gallery,
-        unreadable=found.skipped,
-        hits=found.text_ranks == 1,
-        groups=[str(pair.video) for pair in found.pairs],
-        predictions=predictions,
-    )
 
 
 def _protocol(clover: Clover, row: Benchmark, seen: Measured, by_fusion: bool, frequent: str | None) -> str:
