@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from clover.data.media_source import open_media
+from clover.data.x264 import x264_parameters
 from clover.errors import MediaError
 from clover.files import written_aside
 
@@ -53,7 +54,7 @@ def write_video(
         raise MediaError(f"{path}: a rate of {rate} frames a second cannot be written; give one above 0")
     if not path.parent.is_dir():
         raise MediaError(f"{path}: its folder does not exist; create {path.parent} first")
-    options = {"crf": str(quality), "preset": "veryfast"}
+    options = {"crf": str(quality), "preset": "veryfast", **x264_parameters()}
     if keyframe_interval is not None:
         options["g"] = str(keyframe_interval)
     if num_b_frames is not None:

@@ -19,6 +19,7 @@ from clover.data.media_source import MAX_SIDE, Media, check_size, resized_size
 from clover.data.stills import ArrayReader, StillReader
 from clover.data.timeline import Timeline
 from clover.data.video import OpenVideo
+from clover.data.x264 import x264_parameters
 from clover.errors import ConfigError, MediaError
 
 _FINEST_CLOCK = 1_000_000
@@ -159,7 +160,7 @@ def _add_stream(
         "crf": str(config.quality),
         "preset": "veryfast",
         "tune": "fastdecode",
-        "x264-params": "b-pyramid=none",
+        **x264_parameters(**{"b-pyramid": "none"}),
         "g": str(_NO_OTHER_KEYFRAMES),
         "sc_threshold": "0",
     }
