@@ -92,6 +92,36 @@ def test_zero_shot_is_not_believed_of_a_fine_tuned_checkpoint(checkpoint, corpus
     assert status == 2
     assert "its result is not zero-shot" in errors[-1]
     assert not (out / "result.json").exists()
+    _change_config(out)
+    status, _, errors = run("evaluate", "msrvtt-retrieval", out / "checkpoint", *places(folder), "--zero-shot")
+    assert status == 2, "its weights know what they were trained on"
+    assert "its result is not zero-shot" in errors[-1]
+
+
+def _change_config(out):
+    """Then run.json is no longer of this very checkpoint."""
+    config = out / "checkpoint" / "config.json"
+    plain = json.loads(config.read_text())
+    plain["inputs"]["max_text_length"] -= 4
+    config.write_text(json.dumps(plain))
+
+
+def test_a_result_lies_beside_the_checkpoint_wherever_it_is_called_from(checkpoint, corpus, tmp_path, monkeypatch):
+    folder, out = corpus("msrvtt"), tmp_path / "run"
+    finetune("msrvtt-retrieval", checkpoint, folder, out)
+    monkeypatch.chdir(out / "checkpoint")
+    assert run("evaluate", "msrvtt-retrieval", ".", *places(folder))[0] == 0
+    assert (out / "result.json").is_file()
+    assert not (out / "checkpoint" / "result.json").exists()
+
+
+def test_what_would_be_lost_with_a_checkpoint_is_known_before_training(checkpoint, corpus, tmp_path):
+    out = tmp_path / "run"
+    (out / "checkpoint").mkdir(parents=True)
+    (out / "checkpoint" / "notes.txt").write_text("mine")
+    status, _, errors = finetune("msrvtt-retrieval", checkpoint, corpus("msrvtt"), out, "--overwrite")
+    assert status == 2
+    assert errors == [f"clover: {out / 'checkpoint'} holds other things (notes.txt); train into a folder of its own"]
 
 
 def test_test_videos_that_a_checkpoint_was_trained_on_are_named(checkpoint, corpus, tmp_path):
@@ -104,6 +134,12 @@ def test_test_videos_that_a_checkpoint_was_trained_on_are_named(checkpoint, corp
     (out / "run.json").write_text(json.dumps(notes))
     run("evaluate", "msrvtt-mc", out / "checkpoint", *places(folder))
     remarks = json.loads((out / "result.json").read_text())["remarks"]
+    assert any(line.startswith("SEEN IN TRAINING: 2 of these") for line in remarks)
+    _change_config(out)
+    remarks = json.loads(run("evaluate", "msrvtt-mc", out / "checkpoint", *places(folder), "--json")[1])["remarks"]
+    assert any(
+        line.startswith("run.json beside the checkpoint tells of fine-tuning on msrvtt-mc of") for line in remarks
+    )
     assert any(line.startswith("SEEN IN TRAINING: 2 of these") for line in remarks)
 
 

@@ -26,7 +26,7 @@ from clover.experiment.benchmarks import BenchmarkRun, finetune_benchmark
 from clover.experiment.configs import BenchmarkExperiment
 from clover.files import write_text
 from clover.pipeline import Clover
-from clover.publishing.records import run_of
+from clover.publishing.records import run_beside, run_of
 from clover.recipes.benchmarks import FittingRecipe, kind_of_recipe, published, recipe_for, zero_shot_inputs
 from clover.training.devices import choose_device
 from clover.training.logbook import progress
@@ -165,7 +165,7 @@ def evaluate_on(name: str, arguments: Sequence[str]) -> None:
     options = parse(EvaluateBenchmarkOptions, arguments, command=f"evaluate {name}")
     data = BenchmarkData.given(row, options.annotations, options.videos, options.missing)
     clover = Clover.from_pretrained(options.checkpoint, device=choose_device(options.device))
-    folder = clover.source or Path(options.checkpoint)
+    folder = (clover.source or Path(options.checkpoint)).absolute()
     run = run_of(folder, clover.fingerprint)
     if options.zero_shot:
         clover = clover.with_inputs(zero_shot_inputs(row, clover))
@@ -177,6 +177,7 @@ def evaluate_on(name: str, arguments: Sequence[str]) -> None:
             by_fusion=options.by_fusion,
             with_baselines=options.baselines,
             run=run,
+            doubtful_run={} if run else run_beside(folder),
             progress=report,
         )
     plain = asdict(result)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 import tyro
 
 from clover.allocator import keep_freed_memory
+from clover.checkpoints import CHECKPOINT_FILES
 from clover.commands.effects import check_effects
 from clover.commands.options import choose, parse
 from clover.data.annotations.problems import counted
@@ -20,7 +21,7 @@ from clover.evaluation.benchmarks import BENCHMARKS
 from clover.experiment.configs import PretrainingExperiment, QuestionExperiment
 from clover.experiment.finetuning import finetune_questions
 from clover.experiment.pretraining import Pretraining
-from clover.files import check_writable
+from clover.files import check_replaceable, check_writable
 from clover.pipeline import Clover
 from clover.recipes import finetune as finetune_recipes
 from clover.recipes import pretrain as pretrain_recipes
@@ -53,10 +54,12 @@ def begin(out: Path, *, resume: Resume, overwrite: bool) -> bool:
 
     Raises:
         ConfigError: the folder holds a run, and neither going on nor starting over was asked for.
+        WriteError: it cannot be written, or what would be replaced in the end holds other things.
     """
     processes = current()
     if processes.is_first:
         check_writable(out)
+        check_replaceable(out / "checkpoint", CHECKPOINT_FILES, verb="train")  # known before hours of work
     has_states = any(out.glob("**/states/step-*/state.json"))
     has_run, goes_on = processes.from_first(
         (has_states or (out / "checkpoint").exists(), resume == "yes" or (resume == "auto" and has_states))

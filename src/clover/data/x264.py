@@ -11,7 +11,8 @@ def x264_parameters(**more: str) -> dict[str, str]:
     """FFmpeg's option ``x264-params``, with what makes the encoder's output depend on the pictures alone.
 
     What x264's macroblock tree computes with AVX-512 depends on memory that nobody wrote (seen with its core
-    165: other bytes for one video in ten, from one encoding to the next; with AVX2 for none). So AVX2 is the most it uses.
+    165: other bytes for one video in ten, from one encoding to the next; with AVX2 for none). So AVX2 is the most it
+    uses.
 
     Args:
         more: Other parameters of x264, by name.

@@ -74,6 +74,7 @@ def evaluate_benchmark(
     by_fusion: bool = False,
     with_baselines: bool = False,
     run: Mapping[str, Any] | None = None,
+    doubtful_run: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> tuple[BenchmarkResult, list[dict[str, Any]]]:
     """Evaluate the test split.
@@ -85,21 +86,23 @@ def evaluate_benchmark(
         by_fusion: Choose by the fusion encoder also where the published protocol chooses by retrieval (MSRVTT-MC).
         with_baselines: Also measure with shuffled frames and with a single one.
         run: What fine-tuning noted about the checkpoint (run.json); None if nothing is known of it.
+        doubtful_run: What a run.json beside it notes that is of other weights or settings; it serves for warnings.
         progress: Called with (videos done, videos), of all passes over them together.
 
     Returns:
         The result, and what the model said to every row.
 
     Raises:
-        ConfigError: the checkpoint lacks the head that the benchmark needs.
+        ConfigError: the checkpoint lacks the head that the benchmark needs, or what was fine-tuned on it is called
+            zero-shot.
         DataError: files or media are missing that must not be.
         MediaError: a video cannot be read and the policy is "error".
     """
     row = data.benchmark
     _check_head(clover, row, by_fusion)
-    run = run or {}
+    run, doubtful_run = run or {}, doubtful_run or {}
     is_own = run.get("benchmark") == row.name
-    if is_own and is_zero_shot:
+    if is_zero_shot and (is_own or row.name in _fine_tunings(clover)):
         raise ConfigError(f"this checkpoint was fine-tuned on {row.title}: its result is not zero-shot")
     split = data.split("test")
     frequent = _most_frequent_answer(data) if row.family == "answer" else None
@@ -130,7 +133,12 @@ def evaluate_benchmark(
         fingerprint=clover.fingerprint,
         inputs=to_plain(inputs),
         checksums=data.checksums,
-        remarks=_remarks(row, split, seen, run, selected_on, is_zero_shot),
+        remarks=[
+            *_remarks(row, split, seen, selected_on),
+            *_past(row, run, _fine_tunings(clover), is_zero_shot),
+            *_doubts(doubtful_run),
+            *_seen_before(seen, run or doubtful_run),
+        ],
     )
     return result, seen.predictions
 
@@ -158,10 +166,18 @@ def _shown(
     return found
 
 
-def _remarks(
-    row: Benchmark, split: Split, seen: Measured, run: Mapping[str, Any], selected_on: str, is_zero_shot: bool
-) -> list[str]:
-    """All that a reader of the number should know."""
+def _fine_tunings(clover: Clover) -> set[str]:
+    """What the weights were fine-tuned on, by their own history, which no other file beside them can take away."""
+    return {
+        name
+        for event in clover.history
+        if event.kind == "run" and event.title == "fine-tuning" and not event.generation
+        for name in event.data
+    }
+
+
+def _remarks(row: Benchmark, split: Split, seen: Measured, selected_on: str) -> list[str]:
+    """What a reader of the number should know of its data."""
     remarks = [*split.remarks, *([row.caution] if row.caution else [])]
     different_size = count_remark(split, seen.num_queries)
     if different_size is not None:
@@ -172,23 +188,45 @@ def _remarks(
         )
     if selected_on == "test":
         remarks.append("the checkpoint was chosen on this very test split")
-    if not is_zero_shot and "benchmark" not in run:
-        remarks.append(
-            "the checkpoint is not known to be fine-tuned on this benchmark, as the published figures are; if it is "
-            "not, evaluate it with --zero-shot"
-        )
-    if run.get("benchmark", row.name) != row.name:
-        remarks.append(f"the checkpoint was fine-tuned on {run['benchmark']}")
-    known = set(run.get("training_videos", ()))
-    videos = {line["video"] for line in seen.predictions if line["video"]}
-    shared = {media_stem(Path(name).name) for name in videos} & known
-    if shared:
-        num_videos = len(videos)
-        remarks.append(
-            f"SEEN IN TRAINING: {len(shared):,} of these {num_videos:,} test videos were training videos of this "
-            "checkpoint; the number is not comparable with any other"
-        )
     return remarks
+
+
+def _past(row: Benchmark, run: Mapping[str, Any], fine_tunings: set[str], is_zero_shot: bool) -> list[str]:
+    """What a reader should know of the checkpoint's training."""
+    known = {run["benchmark"]} if "benchmark" in run else fine_tunings
+    if row.name in known:
+        return []
+    if known:
+        return [f"the checkpoint was fine-tuned on {', '.join(sorted(known))}"]
+    if is_zero_shot:
+        return []
+    return [
+        "the checkpoint is not known to be fine-tuned on this benchmark, as the published figures are; if it is "
+        "not, evaluate it with --zero-shot"
+    ]
+
+
+def _doubts(run: Mapping[str, Any]) -> list[str]:
+    """What a record that is not of this very checkpoint may say of it nevertheless."""
+    if not run:
+        return []
+    on = f" of fine-tuning on {run['benchmark']}" if run.get("benchmark") else ""
+    return [
+        f"run.json beside the checkpoint tells{on} of other weights or settings (config.json was changed since, or a "
+        "run is not done): how the checkpoint was chosen is not known"
+    ]
+
+
+def _seen_before(seen: Measured, run: Mapping[str, Any]) -> list[str]:
+    """Whether test videos were trained on."""
+    videos = {line["video"] for line in seen.predictions if line["video"]}
+    shared = {media_stem(Path(name).name) for name in videos} & set(run.get("training_videos", ()))
+    if not shared:
+        return []
+    return [
+        f"SEEN IN TRAINING: {len(shared):,} of these {len(videos):,} test videos were training videos of this "
+        "checkpoint; the number is not comparable with any other"
+    ]
 
 
 def _paired_loss(seen: Measured, other: Measured) -> tuple[float, float] | None:

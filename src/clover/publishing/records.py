@@ -70,11 +70,15 @@ def run_of(checkpoint: Path, fingerprint: str) -> dict[str, Any]:
         checkpoint: ``RUN/checkpoint``.
         fingerprint: Of the checkpoint.
     """
-    folder = Path(checkpoint).absolute()
-    run = _read(folder.parent / "run.json")
+    run = run_beside(checkpoint)
     if "fingerprint" in run:
         return run if run["fingerprint"] == fingerprint else {}
-    return run if folder.name == "checkpoint" and run.get("is_finished") else {}
+    return run if Path(checkpoint).absolute().name == "checkpoint" and run.get("is_finished") else {}
+
+
+def run_beside(checkpoint: Path) -> dict[str, Any]:
+    """What run.json beside a checkpoint folder says, of whatever weights; nothing where it cannot be read."""
+    return _read(Path(checkpoint).absolute().parent / "run.json")
 
 
 def read_records(checkpoint: Path, fingerprint: str, is_own: Callable[[Mapping[str, Any]], bool]) -> Records:
