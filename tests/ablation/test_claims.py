@@ -127,7 +127,9 @@ def test_sweeps_stand_beside_clovers_own(ablation):
     (table,) = sweep_tables(results)
     assert [row[0] for row in table.rows] == ["0", "2 (Clover)"]
     values = [results.runs["clover", seed].figures["open"]["accuracy"] for seed in range(4)]
-    assert f"open {1.96 * 2**0.5 * stdev(values):.1f}" in chance_of_sweeps(results)
+    told = chance_of_sweeps(results)
+    assert f"open {3.182 * 2**0.5 * stdev(values):.1f}" in told  # Student's t of three degrees, from a printed table
+    assert "over 4 seeds" in told and "Of the 5 differences" in told
     alone = replace(results, runs={("clover", 0): results.runs["clover", 0]})
     assert "not known" in chance_of_sweeps(alone)
 
@@ -147,6 +149,9 @@ def test_runs_of_other_settings_are_refused(ablation):
     done = ablation.runs / "comb" / "seed-0" / "done.json"
     about = json.loads(done.read_text())
     done.write_text(json.dumps(about | {"settings": to_plain(AblationConfig())}))
+    assert len(read_results(ablation).runs) == 20
+    before = {name: value for name, value in to_plain(AblationConfig()).items() if name != "warm_seed"}
+    done.write_text(json.dumps(about | {"settings": before}))  # an earlier version, which lacked that setting
     assert len(read_results(ablation).runs) == 20
     done.write_text(json.dumps(about | {"settings": to_plain(AblationConfig(num_steps=800))}))
     with pytest.raises(DataError, match="comb/seed-0 was done with other settings"):

@@ -13,9 +13,9 @@ import numpy as np
 from clover.ablation.folders import AblationFolder
 from clover.ablation.jobs import DONE
 from clover.ablation.measures import read_figures, read_queries
-from clover.ablation.settings import stored
-from clover.config import to_plain
-from clover.errors import DataError
+from clover.ablation.settings import AblationConfig, stored
+from clover.config import from_plain
+from clover.errors import ConfigError, DataError
 from clover.recipes.ablation import SYSTEMS
 from clover.report.pictures import read_log
 
@@ -218,10 +218,8 @@ def read_results(folder: AblationFolder) -> Results:
         raise DataError(f"{folder.path} holds no run that is whole; run clover ablate --out {folder.path} first")
     sweeps = [_read(path) for path in sorted(folder.sweeps.glob(f"*/*/seed-*/{DONE}"))]
     config = stored(folder.path)
-    settings = None if config is None else to_plain(config)
     for run in (*runs, *sweeps):
-        # what was done before settings were kept has none
-        if settings is not None and run.about.get("settings", settings) != settings:
+        if config is not None and not _is_of(run, config):
             raise DataError(f"{run.folder} was done with other settings than {folder.path}; take it out")
     starts = {run.start: run for run in (*runs, *sweeps) if SYSTEMS[run.system].is_warm}
     if len(starts) > 1:
@@ -231,6 +229,19 @@ def read_results(folder: AblationFolder) -> Results:
             "runs of one of them"
         )
     return Results({(run.system, run.seed): run for run in runs}, {tuple(run.about["swept"]): run for run in sweeps})
+
+
+def _is_of(run: RunResult, config: AblationConfig) -> bool:
+    """Whether a run was done with these settings; what was done before settings were kept has none.
+
+    A run of an earlier version says nothing of settings that there were not then: those had their default.
+    """
+    if "settings" not in run.about:
+        return True
+    try:
+        return from_plain(AblationConfig, run.about["settings"], where=str(run.folder)) == config
+    except ConfigError:
+        return False
 
 
 def _read(path: Path) -> RunResult:

@@ -18,7 +18,7 @@ from clover.ablation.claims import (
 )
 from clover.ablation.results import Results, RunResult, similarities
 from clover.evaluation.open_answer import most_frequent_answers
-from clover.evaluation.statistics import Difference
+from clover.evaluation.statistics import Difference, student_quantile
 from clover.recipes.ablation import SWEEPS, SYSTEMS
 from clover.report.ablation import Table
 from clover.types import OpenEnded
@@ -231,13 +231,23 @@ def sweep_tables(results: Results) -> list[Table]:
 
 
 def chance_of_sweeps(results: Results) -> str:
-    """How far apart two runs are that differ in nothing but their seed: 1.96 times the root of twice the variance."""
+    """How far apart two runs are that differ in nothing but their seed.
+
+    Student's quantile, of as many degrees of freedom as the deviation over seeds has, times the root of twice the
+    variance.
+    """
     by_seed = [_headline(run) for run in runs_of(results, "clover")]
     if len(by_seed) < 2:
         return "How much another seed alone changes is not known here: that takes several seeds of Clover."
-    reaches = {name: 1.96 * math.sqrt(2) * stdev(run[name] for run in by_seed) for name in by_seed[0]}
+    factor = student_quantile(len(by_seed) - 1) * math.sqrt(2)
+    reaches = {name: factor * stdev(run[name] for run in by_seed) for name in by_seed[0]}
     told = ", ".join(f"{name} {reach:.1f}" for name, reach in reaches.items())
-    return f"Two runs that differ in their seed alone are mostly (95 %) less than so many points apart: {told}."
+    num_compared = len(results.sweeps) * len(reaches)
+    return (
+        f"Two runs that differ in their seed alone are mostly (95 %, by Student's t over {len(by_seed)} seeds) less "
+        f"than so many points apart: {told}. Of the {num_compared} differences from Clover in these tables, about "
+        f"{num_compared / 20:.0f} are larger by chance."
+    )
 
 
 def sweep_points(results: Results) -> dict[str, list[tuple[str, dict[str, float]]]]:
