@@ -63,6 +63,7 @@ def test_help_names_the_eleven_benchmarks(name, capsys):
         (["pretrain", "shapes"], "no data: give a generated corpus with --data.corpus"),
         (["pretrain", "shapes", "--training.num-step", "3"], "Unrecognized options: --training.num-step"),
         (["pretrain", "shapes", "--seed", "x"], "Error parsing --seed"),
+        (["search", "library", "a", "red", "ball"], "red, ball (a text of several words goes into quotes); see"),
         (["pretrain", "shapes", "--data.corpus", "nowhere"], "nowhere is not a corpus"),
         (["pretrain", "shapes", "--compute.device", "gpu"], "'gpu' is no device; give auto, cpu, cuda"),
         (["pretrain", "shapes", "--compute.device", "cpu", "--compute.precision", "tf32"], "tf32 is of NVIDIA GPUs"),

@@ -89,6 +89,10 @@ def test_clips_are_exported(place, tmp_path):
     assert status == 0
     assert errors == f"2 clips in {tmp_path / 'copied'}: 2 copied, 0 encoded anew\n"
     rows = json.loads(output)["results"]
+    _, _, errors = run(*arguments[:3], "-k", "1", "--min-confidence", "0", "--export", tmp_path / "copied")
+    assert errors.startswith(f"1 clip in {tmp_path / 'copied'}: 1 copied")
+    num_others = len(list((tmp_path / "copied").iterdir())) - 1
+    assert f"beside {num_others} other MP4" in errors
     status, _, errors = run(*arguments, "--export", tmp_path / "exact", "--exact")
     assert errors.endswith("0 copied, 2 encoded anew\n")
     for row, path in zip(rows, sorted((tmp_path / "exact").iterdir()), strict=True):

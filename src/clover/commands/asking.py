@@ -31,7 +31,7 @@ from clover.training.devices import choose_device
 class AskOptions:
     """Ask a question about a library, LIBRARY QUESTION, or about one video, CHECKPOINT VIDEO QUESTION."""
 
-    what: tyro.conf.Positional[tuple[str, ...]]
+    what: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="WHAT ...")]
     """A library and a question; or the checkpoint folder of a model fine-tuned on questions, a video or image file and
     a question."""
     num_answers: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 3

@@ -135,7 +135,7 @@ def _given(arguments: Sequence[str], option: str) -> str:
 class EvaluateBenchmarkOptions:
     """Evaluate a checkpoint on a benchmark's test split; the result is printed and written to RUN/result.json."""
 
-    checkpoint: tyro.conf.Positional[str]
+    checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
     """Checkpoint folder."""
     annotations: str = ""
     """Folder of the publisher's annotation files."""

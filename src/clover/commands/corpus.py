@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -19,7 +20,7 @@ from clover.training.logbook import progress
 class CorpusOptions:
     """Write the generated corpus of moving shapes: videos, captions, questions, scene graphs."""
 
-    folder: tyro.conf.Positional[str]
+    folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")]
     """Where to write it."""
     format: Format = "clover"
     """Whose files to write: the corpus's own, or those that the publisher of a benchmark or pre-training set has."""

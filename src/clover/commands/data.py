@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -40,7 +41,7 @@ def data(arguments: Sequence[str]) -> None:
 class CheckOptions:
     """Compare a benchmark's files with the published ones, and list what is missing or unreadable."""
 
-    benchmark: tyro.conf.Positional[str]
+    benchmark: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BENCHMARK")]
     """One of the eleven (clover benchmarks lists them)."""
     annotations: str
     """Folder of the publisher's annotation files."""
@@ -83,9 +84,9 @@ class PackOptions:
     Interrupted, the same command goes on behind the last finished shard.
     """
 
-    source: tyro.conf.Positional[str]
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """A caption file (WebVid's CSV, CC3M's TSV), a generated corpus, or tars: a file, folder or pattern in quotes."""
-    out: tyro.conf.Positional[str]
+    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
     """Folder of the shards."""
     media: str = ""
     """Folder of the videos or images that a caption file names; the file's own folder when empty."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -33,7 +34,7 @@ from clover.training.logbook import progress
 class EvaluateOptions:
     """Evaluate a checkpoint on a split of a corpus."""
 
-    checkpoint: tyro.conf.Positional[str]
+    checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
     """Checkpoint folder."""
     corpus: str
     """Folder of the corpus."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -25,9 +25,9 @@ from clover.types import Pair
 class ExportOptions:
     """Give a checkpoint to other programs."""
 
-    checkpoint: tyro.conf.Positional[str]
+    checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
     """Checkpoint folder."""
-    out: tyro.conf.Positional[str]
+    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
     """What to write."""
     to: Literal["onnx", "torch", "hub", "official"]
     """For whom: onnx (ONNX Runtime), torch (torch.export programs), hub (a folder for the Hugging Face Hub), official

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -28,7 +29,7 @@ from clover.training.logbook import progress
 class IndexOptions:
     """Make or extend a library of videos that can be searched; files already in it and unchanged are left alone."""
 
-    videos: tyro.conf.Positional[tuple[str, ...]]
+    videos: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="VIDEO ...")]
     """Video files, images, and folders of them; in folders, names that begin with a dot are passed over."""
     checkpoint: str
     """Checkpoint folder."""
@@ -95,7 +96,7 @@ def index(arguments: Sequence[str]) -> None:
 class JoinOptions:
     """Join libraries of one model, such as the parts that several machines made, into one."""
 
-    libraries: tyro.conf.Positional[tuple[str, ...]]
+    libraries: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="LIBRARY ...")]
     """Folders of the libraries; they stay as they are."""
     out: str
     """The library that gets their moments, new or there already: a folder, or milvus://HOST:PORT/NAME."""

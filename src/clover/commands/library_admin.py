@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -44,7 +44,7 @@ def library(arguments: Sequence[str]) -> None:
 class InfoOptions:
     """What is in a library: model, windows, videos, moments, and how they are searched."""
 
-    library: tyro.conf.Positional[str]
+    library: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LIBRARY")]
     """Folder of the library, or milvus://HOST:PORT/NAME."""
     json: bool = False
     """Print one JSON object."""
@@ -90,7 +90,7 @@ def _search_line(part: dict[str, Any], width: int) -> str:
 class VerifyOptions:
     """Read everything in a library and compare it with the checksums taken when it was written."""
 
-    library: tyro.conf.Positional[str]
+    library: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LIBRARY")]
     """Folder of the library, or milvus://HOST:PORT/NAME."""
 
 
@@ -115,7 +115,7 @@ def _verify(arguments: Sequence[str]) -> None:
 class CompactOptions:
     """Let go of what was removed, and compress a library that has grown; done by itself while indexing, too."""
 
-    library: tyro.conf.Positional[str]
+    library: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LIBRARY")]
     """Folder of the library, or milvus://HOST:PORT/NAME."""
     exact_up_to: int | None = None
     """Up to so many moments each is compared; above, they are compressed."""
@@ -140,9 +140,9 @@ def _compact(arguments: Sequence[str]) -> None:
 class RemoveOptions:
     """Take videos out of a library; the files stay."""
 
-    library: tyro.conf.Positional[str]
+    library: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LIBRARY")]
     """Folder of the library, or milvus://HOST:PORT/NAME."""
-    videos: tyro.conf.Positional[tuple[str, ...]]
+    videos: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="VIDEO ...")]
     """Video files, and folders of them, there or gone."""
 
 
@@ -169,7 +169,7 @@ def _remove(arguments: Sequence[str]) -> None:
 class MigrateOptions:
     """Embed a library's moments anew with another model; meanwhile it answers as before. Interrupted, it goes on."""
 
-    library: tyro.conf.Positional[str]
+    library: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LIBRARY")]
     """Folder of the library, or milvus://HOST:PORT/NAME."""
     checkpoint: str
     """Checkpoint folder of the model that takes over."""

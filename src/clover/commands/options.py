@@ -43,7 +43,15 @@ def parse(
     except SystemExit as leaving:
         if not leaving.code:
             raise
-        raise ConfigError(f"{_one_line(messages.getvalue())}; see clover {command} --help") from None
+        line = _one_line(messages.getvalue())
+        raise ConfigError(f"{line}{_hint(line)}; see clover {command} --help") from None
+
+
+def _hint(line: str) -> str:
+    """What the user probably meant, where words were left over that look like no option."""
+    given = line.removeprefix("Unrecognized options: ")
+    is_text = given != line and not any(word.strip().startswith("-") for word in given.split(","))
+    return " (a text of several words goes into quotes)" if is_text else ""
 
 
 def _one_line(box: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -17,7 +18,7 @@ from clover.report.benchmarks import compare, read_result, write_tables
 class ReportOptions:
     """Results of benchmarks beside the published ones, as one page."""
 
-    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN ...")] = ()
     """Folders of runs that were evaluated, or their checkpoints, or result files."""
     out: str = "report.html"
     """The page."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -39,9 +39,9 @@ def runs(arguments: Sequence[str]) -> None:
 class DiffOptions:
     """What differs between two runs: settings, code, environment, data, results; status 1 if anything does."""
 
-    first: tyro.conf.Positional[str]
+    first: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FIRST")]
     """Folder of a run."""
-    second: tyro.conf.Positional[str]
+    second: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SECOND")]
     """Folder of another."""
     json: bool = False
     """Print one JSON object; a name that a run lacks is left out of its side."""
@@ -107,7 +107,7 @@ def _add_section(table: Table, heading: str, rows: Mapping[str, tuple[Any, Any]]
 class ListOptions:
     """The runs in a folder and below it, oldest first."""
 
-    folder: tyro.conf.Positional[str] = "."
+    folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")] = "."
     """Where to look."""
     json: bool = False
     """Print one JSON object a line."""

@@ -14,6 +14,7 @@ import tyro
 
 from clover.commands.options import parse
 from clover.commands.train import report_skipped
+from clover.data.annotations.problems import counted
 from clover.errors import CheckpointError, ConfigError, LibraryError
 from clover.files import check_writable
 from clover.pipeline import Clover
@@ -157,11 +158,16 @@ def _nothing(library: Index, config: SearchConfig, where: Filter | None) -> str:
 
 
 def _export(spans: Sequence[Span], folder: Path, *, exact: bool) -> None:
+    before = {path.name for path in folder.glob("*.mp4")}
     done = export_clips(spans, folder, exact=exact)
     num_copied = sum(clip.is_copied for clip in done.clips)
     num_encoded = len(done.clips) - num_copied
     # standard output may be one JSON object
-    print(f"{len(done.clips)} clips in {folder}: {num_copied} copied, {num_encoded} encoded anew", file=sys.stderr)
+    written = counted(len(done.clips), "clip")
+    print(f"{written} in {folder}: {num_copied} copied, {num_encoded} encoded anew", file=sys.stderr)
+    others = before - {clip.path.name for clip in done.clips}
+    if others:
+        print(f"beside {counted(len(others), 'other MP4')} that lay there before", file=sys.stderr)
     report_skipped(done.skipped, beside=True)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -25,7 +26,7 @@ _UPLOADS = "beside the library"
 class ServeOptions:
     """Show a library in the browser, and answer programs by a REST API, until Ctrl-C."""
 
-    library: tyro.conf.Positional[str]
+    library: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LIBRARY")]
     """Folder of the library, or milvus://HOST:PORT/NAME."""
     checkpoint: str = ""
     """Checkpoint folder, when it is no longer where it was while indexing."""
