@@ -23,7 +23,8 @@ PATIENCE_SECONDS = 300.0
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
     """To import a foreign package and to open its files may take long; a run would go on without it."""
-    monkeypatch.setattr("clover.training.sinks.BackgroundSink", partial(BackgroundSink, patience_seconds=PATIENCE_SECONDS))
+    made = partial(BackgroundSink, patience_seconds=PATIENCE_SECONDS)
+    monkeypatch.setattr("clover.training.sinks.BackgroundSink", made)
 
 
 def write(folder, steps=range(3), *, first_step=0, **options):
@@ -137,7 +138,11 @@ def test_a_sink_that_fails_is_dropped_with_one_warning(when, caplog):
 
 def test_a_sink_that_hangs_costs_the_run_nothing(caplog):
     released = threading.Event()
-    sink = BackgroundSink("wandb", lambda: released.wait(300) and Broken("never"), most_waiting=5, patience_seconds=0.05)
+
+    def held():
+        return released.wait(300) and Broken("never")
+
+    sink = BackgroundSink("wandb", held, most_waiting=5, patience_seconds=0.05)
     start = time.monotonic()
     for step in range(50):
         sink.write(step, {"total": 1.0})
