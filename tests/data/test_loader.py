@@ -146,6 +146,13 @@ def test_where_nothing_can_be_read_several_times_in_a_row_the_run_stops(num_work
         loader(range(8), make_batch=unreadable(lambda item: True)).batch(0)  # there are no others
 
 
+@pytest.fixture
+def started():
+    """The processes that this test began and that still run; other tests of this process may have left some."""
+    before = set(multiprocessing.active_children())
+    return lambda: set(multiprocessing.active_children()) - before
+
+
 def dying(how):
     def make_batch(items, generator):
         for item in items:
@@ -168,14 +175,14 @@ def dying(how):
     ],
     ids=["killed", "decoder", "memory", "left"],
 )
-def test_a_worker_that_dies_names_the_sample(how, said):
+def test_a_worker_that_dies_names_the_sample(how, said, started):
     run = loader(make_batch=dying(how), num_workers=2)
     with pytest.raises(TrainingError, match=said):
         list(run.batches(0, 6))
-    assert not multiprocessing.active_children()
+    assert not started()
 
 
-def test_an_error_in_a_worker_is_the_error_of_the_run():
+def test_an_error_in_a_worker_is_the_error_of_the_run(started):
     def refuse():
         raise MediaError("23.mp4: is no video; leave it out")
 
@@ -183,14 +190,14 @@ def test_an_error_in_a_worker_is_the_error_of_the_run():
         list(loader(make_batch=dying(refuse), num_workers=2).batches(0, 6))
     with pytest.raises(RuntimeError, match=r"in a worker process(.|\n)*ZeroDivisionError"):
         list(loader(make_batch=dying(lambda: 1 // 0), num_workers=2).batches(0, 6))
-    assert not multiprocessing.active_children()
+    assert not started()
 
 
-def test_workers_end_with_the_run_whenever_it_stops():
+def test_workers_end_with_the_run_whenever_it_stops(started):
     with closing(loader(num_workers=2).batches(0, 1000)) as batches:
         next(batches)
-        assert len(multiprocessing.active_children()) == 2
-    assert not multiprocessing.active_children()
+        assert len(started()) == 2
+    assert not started()
 
 
 def test_a_request_to_stop_sent_to_all_is_for_the_parent_to_answer():

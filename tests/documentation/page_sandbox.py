@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tomllib
@@ -34,7 +33,8 @@ class Sandbox:
 
     def __init__(self, folder, files):
         self.folder, self.namespace = folder, {"__name__": "__page__"}
-        self._files, self._server, self.port = files, None, _free_port()
+        self._files, self._server = files, None
+        self.port = 1  # nobody listens there; a server that is started says its own
         self.instead = {
             "clover demo --out demo": self._demo,
             "clover demo --quick": lambda line: (0, ""),
@@ -121,13 +121,15 @@ class Sandbox:
 
     def _serve(self, line):
         self.close()
-        command = [sys.executable, "-m", *self._words(uncommented(line)), "--port", str(self.port)]
+        command = [sys.executable, "-m", *self._words(uncommented(line)), "--port", "0"]
         self._server = subprocess.Popen(
             command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         said = self._server.stdout.readline()
-        if f":{self.port}/" not in said:
+        address = re.search(r"http://\S+:(\d+)/", said)
+        if address is None:
             return self._server.wait(START_SECONDS), said + self._server.stderr.read()
+        self.port = int(address[1])
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/health", timeout=START_SECONDS) as answer:
             return 0 if answer.status == 200 else 1, said
 
@@ -157,12 +159,6 @@ class Sandbox:
 def uncommented(line):
     """Without the comment behind it; none of the pages has a # with a space before it in quotes (tested)."""
     return re.sub(r"\s+#.*", "", line)
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def copy_folder(source):

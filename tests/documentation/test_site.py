@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from obtain_chromium import find_chromium, flags
+from obtain_chromium import START_MILLISECONDS, find_chromium, flags
 from page_blocks import ROOT
 from playwright.sync_api import sync_playwright
 
@@ -116,7 +116,7 @@ def test_pages_are_whole_in_a_browser_and_can_be_searched(address):
     assert path is not None, problems
     requested, failed = [], []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path or None, args=flags())
+        browser = playwright.chromium.launch(executable_path=path or None, args=flags(), timeout=START_MILLISECONDS)
         for scheme in ("light", "dark"):
             context = browser.new_context(color_scheme=scheme)
             page = context.new_page()

@@ -37,7 +37,9 @@ OPTIONS = [f"--{name}={value}" for name, value in SETTINGS.items()]
 
 
 def environment():
-    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    """With patience for a busy machine: after a SIGTERM torchrun kills in 30 seconds what has not saved and ended."""
+    patience = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "300"}
+    return os.environ | patience | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 
 
 def rows(out):
@@ -95,10 +97,10 @@ def test_asked_to_stop_all_save_and_one_goes_on(corpus, tmp_path):
     )
     start = time.monotonic()
     while run.poll() is None and steps_of(out) < 5:
-        assert time.monotonic() - start < 300, "it never took five steps"
+        assert time.monotonic() - start < 600, "it never took five steps"
         time.sleep(0.05)
     run.send_signal(signal.SIGTERM)
-    said = run.communicate(timeout=300)[1]
+    said = run.communicate(timeout=600)[1]
     assert "asked to stop; the state after" in said, said
     assert not (out / "checkpoint").exists()
     num_done = steps_of(out)

@@ -114,7 +114,7 @@ def test_the_example_of_the_readme_runs_as_it_stands(folder, clover, video, tmp_
         cwd=place,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     shown = [float(word) for word in re.findall(r"-?\d\.\d+", done.stdout.splitlines()[0])]

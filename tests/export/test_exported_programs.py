@@ -26,7 +26,7 @@ def test_programs_run_without_this_package(video, tmp_path):
         cwd=place,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     shown = [float(word) for word in re.findall(r"-?\d\.\d+", done.stdout.splitlines()[0])]

@@ -9,7 +9,7 @@ from one_milvus import shared_server
 
 
 @pytest.fixture(scope="session")
-def milvus_server(tmp_path_factory):
+def running_milvus(tmp_path_factory):
     """Host and port."""
     if "CLOVER_TEST_MILVUS" in os.environ:
         yield os.environ["CLOVER_TEST_MILVUS"]
@@ -21,6 +21,13 @@ def milvus_server(tmp_path_factory):
         )
     with shared_server(tmp_path_factory.getbasetemp().parent, tmp_path_factory.mktemp("milvus")) as port:
         yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture
+def milvus_server(running_milvus, monkeypatch):
+    """Host and port; on a busy machine the server is slow to take a connection."""
+    monkeypatch.setattr("clover.search.milvus_server._CONNECT_SECONDS", 120.0)
+    return running_milvus
 
 
 @pytest.fixture(params=["folder", "milvus"])

@@ -19,6 +19,8 @@ FLAGS = (
     "--disable-component-update",
 )
 INSTALL_SECONDS = 900
+START_MILLISECONDS = 120_000
+"""That a Chromium may take to start, on a busy machine."""
 
 
 def flags():
@@ -43,8 +45,8 @@ def problem_of(path):
         return "there is no such file"
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=path or None, args=flags())
-            browser.new_page().goto("about:blank")
+            browser = playwright.chromium.launch(executable_path=path or None, args=flags(), timeout=START_MILLISECONDS)
+            browser.new_page().goto("about:blank", timeout=START_MILLISECONDS)
             browser.close()
     except Error as error:
         return error.message.strip().splitlines()[0]

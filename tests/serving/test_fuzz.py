@@ -47,8 +47,8 @@ def address(place, tmp_path_factory):
 @pytest.fixture(scope="module")
 def described(address):
     """The server's description; most examples are about a video that there is, the others about anything."""
-    plain = httpx2.get(f"{address}/api/openapi.json").raise_for_status().json()
-    video = httpx2.get(f"{address}/api/videos").json()["videos"][0]["id"]
+    plain = httpx2.get(f"{address}/api/openapi.json", timeout=END_SECONDS).raise_for_status().json()
+    video = httpx2.get(f"{address}/api/videos", timeout=END_SECONDS).json()["videos"][0]["id"]
     for path, operations in plain["paths"].items():
         if "{video}" in path:
             operations["get"]["parameters"][0]["schema"] = {"anyOf": [{"const": video}, {"type": "string"}]}

@@ -9,7 +9,7 @@ import obtain_chromium
 import pytest
 from made_page import FOUND, HOSTILE, MOST_MILLISECONDS, QUERY, QUESTION, SECONDS, looking, make_place
 from made_server import TOKEN, served
-from obtain_chromium import find_chromium, flags
+from obtain_chromium import START_MILLISECONDS, find_chromium, flags
 from playwright.sync_api import expect, sync_playwright
 
 from clover.data.video_writer import write_video
@@ -53,7 +53,7 @@ def browser():
     if path is None:
         pytest.fail(f"no Chromium opens a page ({'; '.join(problems)}): make test, or obtain_chromium.py, obtains one")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path or None, args=flags())
+        browser = playwright.chromium.launch(executable_path=path or None, args=flags(), timeout=START_MILLISECONDS)
         yield browser
         browser.close()
 

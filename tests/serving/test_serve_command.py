@@ -40,7 +40,7 @@ def told(address, request):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_answers_and_ends_cleanly(place, tmp_path, number):
     with served(place / "library", "--uploads", "", TMPDIR=str(tmp_path), CLOVER_TOKEN=TOKEN) as (process, address):
-        assert httpx2.get(f"{address}/api/library").status_code == 401
+        assert httpx2.get(f"{address}/api/library", timeout=END_SECONDS).status_code == 401
         known = {"Authorization": f"Bearer {TOKEN}"}
         found = httpx2.post(f"{address}/api/search", json={"query": "ball"}, headers=known, timeout=END_SECONDS)
         assert {row["video"]["name"] for row in found.json()["results"]} == {"0.mp4", "1 é ü.mp4", "2.mp4"}
@@ -114,9 +114,9 @@ def test_addresses_are_those_a_browser_takes(host):
 
 @pytest.fixture
 def patient(monkeypatch):
-    """The port of a server that soon loses its patience, and sends much."""
-    monkeypatch.setattr(server, "_HEADER_SECONDS", 1.0)
-    monkeypatch.setattr(server, "_WRITE_SECONDS", 0.3)
+    """The port of a server that sends much; what it waits for it reads anew for each wait: tests shorten it."""
+    monkeypatch.setattr(server, "_HEADER_SECONDS", END_SECONDS)
+    monkeypatch.setattr(server, "_WRITE_SECONDS", END_SECONDS)
     ended = []
 
     async def app(scope, receive, send):
@@ -138,27 +138,32 @@ def patient(monkeypatch):
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n"])
-def test_clients_that_do_not_finish_their_request_are_let_go(patient, begun):
+def test_clients_that_do_not_finish_their_request_are_let_go(patient, begun, monkeypatch):
+    if not begun:
+        monkeypatch.setattr(server, "_HEADER_SECONDS", 0.5)
     with socket.create_connection(("127.0.0.1", patient[0]), timeout=END_SECONDS) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * bool(begun))
         if begun:
             assert connection.recv(2**16).startswith(b"HTTP/1.1 200")
-        connection.sendall(begun)
+            monkeypatch.setattr(server, "_HEADER_SECONDS", 0.5)
         with pytest.raises(ConnectionError):
+            connection.sendall(begun)
             while connection.recv(2**16):
                 pass
             raise ConnectionResetError
 
 
-def test_clients_that_do_not_read_are_let_go(patient):
+def test_clients_that_do_not_read_are_let_go(patient, monkeypatch):
     port, ended = patient
+    monkeypatch.setattr(server, "_WRITE_SECONDS", 0.3)
     with socket.create_connection(("127.0.0.1", port), timeout=END_SECONDS) as connection:
         connection.sendall(b"GET /2000 HTTP/1.1\r\nHost: a\r\n\r\n")
         begin = time.monotonic()
         while not ended and time.monotonic() - begin < END_SECONDS:
             time.sleep(0.05)
     assert ended
-    assert httpx2.get(f"http://127.0.0.1:{port}/1").content.endswith(b"end")
+    monkeypatch.setattr(server, "_WRITE_SECONDS", END_SECONDS)  # a slow client reads all the same
+    assert httpx2.get(f"http://127.0.0.1:{port}/1", timeout=END_SECONDS).content.endswith(b"end")
 
 
 def test_help_needs_no_model(capsys):

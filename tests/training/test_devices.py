@@ -121,16 +121,18 @@ def test_batches_arrive_in_order_and_errors_in_their_place(move):
 
 
 def test_the_next_batch_is_fetched_while_one_is_worked_on():
-    was_fetched = [threading.Event() for _ in range(3)]
+    was_fetched, fetching = [threading.Event() for _ in range(3)], set()
 
     def batches():
         for number, event in enumerate(was_fetched):
+            fetching.add(threading.current_thread())
             event.set()
             yield torch.tensor([number])
 
     found = prefetched(batches(), CPU)
     next(found)
-    assert was_fetched[1].wait(5)
+    assert was_fetched[1].wait(60)
     assert not was_fetched[2].is_set()
     found.close()
-    assert not any(thread.name.startswith("ThreadPool") for thread in threading.enumerate())
+    (thread,) = fetching
+    assert thread is not threading.current_thread() and not thread.is_alive()

@@ -84,16 +84,34 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
         write_corpus(tmp_path, SMALL)
 
 
+# it ends itself while the sixth video is written aside, for another process may look too late
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from clover.data.shapes import corpus, media
+
+class Deadly(np.ndarray):
+    def __iter__(self):
+        yield from self.view(np.ndarray)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+drawn, render = [], media.render
+
+def deadly(scene):
+    drawn.append(scene)
+    images = render(scene)
+    return images.view(Deadly) if len(drawn) == 6 else images
+
+media.render = deadly
+corpus.write_corpus(Path(sys.argv[1]), corpus.ShapesConfig(num_videos=20, size=64), num_processes=1)
+"""
+
+
 def test_killed_and_resumed(corpus, tmp_path):
-    code = (
-        "from pathlib import Path; from clover.data.shapes.corpus import *;"
-        f"write_corpus(Path({str(tmp_path / 'c')!r}), ShapesConfig(num_videos=20, size=64), num_processes=1)"
-    )
-    writer = subprocess.Popen([sys.executable, "-c", code])
-    while writer.poll() is None and len(list(tmp_path.rglob("*.mp4"))) < 5:
-        time.sleep(0.002)
-    writer.send_signal(signal.SIGKILL)
-    writer.wait()
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "c")])
+    assert done.returncode == -signal.SIGKILL
+    assert sorted(path.name.startswith(".") for path in tmp_path.rglob("*.mp4*")) == [False] * 5 + [True]
     with pytest.raises(DataError, match="unfinished"):
         read_pairs(tmp_path / "c", "train")
     write_corpus(tmp_path / "c", SMALL, num_processes=1)
