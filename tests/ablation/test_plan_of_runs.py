@@ -1,6 +1,6 @@
 """Which runs there are, in which order, and what differs between them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clover.ablation.folders import AblationFolder
 from clover.ablation.jobs import Job, jobs_of, sweep_jobs
-from clover.ablation.runner import Part
+from clover.ablation.runner import Part, run_jobs
 from clover.ablation.settings import AblationConfig, keep, quick, stored
 from clover.config import flat, to_plain
 from clover.errors import ConfigError, DataError
@@ -110,10 +110,52 @@ def test_seeds_go_together_and_footnotes_come_last():
     assert names == [(0, "comb"), (0, "clover"), (1, "comb"), (1, "clover"), (0, "comb-fresh"), (1, "comb-fresh")]
 
 
-@pytest.mark.parametrize("text", ["3/2", "0/2", "2", "a/b", "1/0", "", "²/3"])
+@pytest.mark.parametrize("text", ["3/2", "0/2", "2", "a/b", "1/0", "", "²/3", "1/2/3", " 1/3", "1/" + "9" * 5000])
 def test_a_part_that_is_none(text):
-    with pytest.raises(ConfigError, match="such as 1/3"):
+    with pytest.raises(ConfigError, match="such as 1/3") as caught:
         Part.read(text)
+    assert len(str(caught.value)) < 150
+
+
+def searched(part, jobs):
+    """The share of a part as it was found at first: the least of all loads is looked for, run by run."""
+    loads, mine = [0.0] * part.count, set()
+    for job in sorted(jobs, key=lambda job: -job.cost):
+        place = loads.index(min(loads))
+        loads[place] += job.cost
+        if place == part.number - 1:
+            mine.add(job)
+    return [job for job in jobs if job in mine]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costly(Job):
+    """A run that says what it costs."""
+
+    cost: float = 1.0
+
+
+COSTS = st.lists(st.sampled_from([0.7, 1.1, 1.5]) | st.floats(0.5, 3.0), max_size=40)
+
+
+@given(st.integers(1, 50), COSTS)
+def test_a_part_is_the_same_as_ever(num_machines, costs):
+    """Machines of an older version may be at work on the other parts."""
+    jobs = [Costly(system="clover", seed=seed, cost=cost) for seed, cost in enumerate(costs)]
+    for number in {1, (num_machines + 1) // 2, num_machines}:
+        part = Part(number, num_machines)
+        assert part.of(jobs) == searched(part, jobs)
+
+
+def test_of_more_machines_than_runs_the_last_ones_get_none_at_once(tmp_path):
+    jobs = jobs_of(list(SYSTEMS), 1)
+    longest = max(jobs, key=lambda job: job.cost)
+    assert Part.read("1/999999999999999999").of(jobs) == [longest]
+    last = Part.read("999999999999999999/999999999999999999").of(jobs)
+    assert last == []
+    said = []
+    run_jobs(last, AblationFolder(tmp_path), AblationConfig(), ComputeConfig(), num_processes=1, say=said.append)
+    assert said == ["no runs for this machine: there are more machines than runs (--part)"]
 
 
 def test_settings_are_kept_and_another_ablation_is_refused(tmp_path):

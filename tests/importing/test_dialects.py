@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_swin import features, index_table, made_state
 
+from clover.cli import main
 from clover.errors import CheckpointError
+from clover.experiment.imported import Encoders, EncodersConfig
 from clover.modeling.dialects import CONSTANTS, DIALECTS, PATCHES, recognise
 from clover.modeling.initialise import initialise
 from clover.modeling.swin_import import import_video
@@ -222,6 +224,23 @@ def test_a_window_that_the_shapes_leave_open_is_asked_for():
     assert (found.config, found.resized) == (expected, ())
     resized = import_video(without_index(whole), source="a.pth", window=(8, 7, 7), trained_window=(5, 7, 7))
     assert resized.resized == ("position biases from a window of 5x7x7 to 8x7x7",)
+
+
+def test_a_file_that_leaves_its_window_open_is_given_another_in_python(tmp_path):
+    """As the page on weights says; the result is what the command makes of the file with its index."""
+    whole = made_state(depths=(1,), heads=(1,), window=(5, 7, 7))
+    torch.save(whole, tmp_path / "whole.pth")
+    torch.save(without_index(whole), tmp_path / "swin.pth")
+    state = read_weights(tmp_path / "swin.pth").state
+    found = import_video(state, source="swin.pth", trained_window=(5, 7, 7), window=(8, 7, 7))
+    config = EncodersConfig(video=found.config)
+    Encoders(config=config, state=found.state, tokenizer=None).save(tmp_path / "init")
+    options = ["--video", tmp_path / "whole.pth", "--window", 8, 7, 7, "--out", tmp_path / "by-command"]
+    assert main(["import", *map(str, options)]) == 0
+    ours, expected = (Encoders.load(tmp_path / name) for name in ("init", "by-command"))
+    assert (ours.config.video, ours.config.pixels) == (expected.config.video, expected.config.pixels)
+    assert ours.state.keys() == expected.state.keys()
+    assert all(torch.equal(value, expected.state[name]) for name, value in ours.state.items())
 
 
 @pytest.mark.parametrize("window", [(8, 7, 7), (16, 7, 7), (8, 12, 12), (1, 7, 7), (1, 12, 12)])

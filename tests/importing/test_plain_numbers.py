@@ -2,7 +2,11 @@
 
 import os
 import pickle
+import random
+import time
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -123,3 +127,59 @@ def test_what_stands_in_for_numpy_does_so_for_these_files_alone(tmp_path):
     read_weights(place)
     with pytest.raises(pickle.UnpicklingError, match=r"multiarray\.scalar"):
         torch.load(place, weights_only=True)
+
+
+@pytest.fixture
+def trusted():
+    """What a program trusts itself: things under NumPy's names, so many that ours are seldom the last, and its own."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    names = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    own = {sorted, *((partial(dict, number=number), name) for name in names for number in range(200))}
+    torch.serialization.add_safe_globals(list(own))
+    yield own
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
+
+
+def test_what_a_program_trusts_under_the_same_names_is_put_aside_and_put_back(trusted, tmp_path):
+    score = read_weights(written(tmp_path / "x.pth", {"score": np.float64(1.5)})).meta["score"]
+    assert (type(score), score) == (float, 1.5)
+    assert set(torch.serialization.get_safe_globals()) == trusted
+
+
+def test_what_a_program_trusts_is_none_of_a_files_business(trusted, tmp_path):
+    place = written(tmp_path / "x.pth", {"sorted": Called(sorted, [2, 1])})
+    with pytest.raises(CheckpointError, match="loading it would run sorted, which is refused"):
+        read_weights(place)
+    assert set(torch.serialization.get_safe_globals()) == trusted
+    assert torch.load(place, weights_only=True)["meta"] == {"sorted": [1, 2]}
+
+
+def test_what_a_program_begins_to_trust_meanwhile_is_kept(trusted, tmp_path, monkeypatch):
+    load = torch.load
+
+    def meanwhile(*given, **how):
+        torch.serialization.add_safe_globals([reversed])
+        return load(*given, **how)
+
+    monkeypatch.setattr(torch, "load", meanwhile)
+    read_weights(written(tmp_path / "x.pth", {}))
+    assert set(torch.serialization.get_safe_globals()) == {*trusted, reversed}
+
+
+def test_threads_read_at_the_same_time(tmp_path, monkeypatch):
+    """Each takes its time between the moment when the stand-ins are made known and that when the file is read."""
+    load = torch.load
+
+    def slowly(*given, **how):
+        time.sleep(random.choice((0.0, 0.001, 0.004)))
+        return load(*given, **how)
+
+    monkeypatch.setattr(torch, "load", slowly)
+    place = written(tmp_path / "x.pth", {"score": np.float64(1.5)})
+    before = set(torch.serialization.get_safe_globals())
+    with ThreadPoolExecutor(4) as threads:
+        found = [file.meta["score"] for file in threads.map(read_weights, [place] * 100)]
+    assert found == [1.5] * 100
+    assert set(torch.serialization.get_safe_globals()) == before

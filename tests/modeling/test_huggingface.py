@@ -5,9 +5,7 @@ import os
 import pickle
 import shutil
 import zipfile
-from types import SimpleNamespace
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -276,79 +274,6 @@ def test_a_name_that_leads_nowhere_is_refused_at_once(source, message, monkeypat
     with pytest.raises(CloverError) as caught:
         find_folder(source, option="--video-encoder")
     assert message in str(caught.value)
-
-
-class Online:
-    """The Hub, which has a model whole."""
-
-    def __init__(self, folder, monkeypatch):
-        self.folder, self.asked = folder, []
-        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
-        download = huggingface_hub.snapshot_download
-        monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *given, **how: self.get(download, given, how))
-
-    def model_info(self, name, *, timeout):
-        self.asked.append(name)
-        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=path.name) for path in self.folder.iterdir()])
-
-    def get(self, download, given, how):
-        return download(*given, **how) if how.get("local_files_only") else str(self.folder)
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """The library's cache with an empty snapshot of a model, as the library lays it out."""
-    place = tmp_path / "cache"
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(place))
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    snapshot, reference = (place / "models--some--vit" / name for name in ("snapshots/0a1b", "refs/main"))
-    snapshot.mkdir(parents=True)
-    reference.parent.mkdir()
-    reference.write_text("0a1b")
-    monkeypatch.chdir(tmp_path)
-    return snapshot
-
-
-def _config_alone(folder):
-    (folder / "model.safetensors").unlink()
-
-
-def _weights_alone(folder):
-    (folder / "config.json").unlink()
-
-
-def _one_of_two_shards(folder):
-    shutil.move(folder / "model.safetensors", folder / "model-1.safetensors")
-    names = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
-
-
-@pytest.mark.parametrize("spoil", [_config_alone, _weights_alone, _one_of_two_shards])
-def test_a_part_of_a_model_in_the_cache_is_not_taken_for_it(vit, cache, spoil, monkeypatch):
-    shutil.copytree(vit, cache, dirs_exist_ok=True)
-    spoil(cache)
-    hub = Online(vit, monkeypatch)
-    assert find_folder("hf:some/vit", option="--video-encoder") == vit
-    assert hub.asked == ["some/vit"]
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CheckpointError, match=r"of the Hub the cache holds a part only \(HF_HUB_OFFLINE is set\)"):
-        find_folder("hf:some/vit", option="--video-encoder")
-    assert hub.asked == ["some/vit"]
-
-
-def test_a_whole_model_in_the_cache_needs_no_hub(vit, cache, monkeypatch):
-    shutil.copytree(vit, cache, dirs_exist_ok=True)
-    hub = Online(vit, monkeypatch)
-    assert find_folder("hf:some/vit", option="--video-encoder") == cache
-    assert hub.asked == []
-
-
-def test_a_mistyped_folder_is_nothing_of_the_hub(vit, cache, monkeypatch):
-    hub = Online(vit, monkeypatch)
-    (cache.parents[3] / "models").mkdir()
-    with pytest.raises(CheckpointError, match=r"^models/typo is not a folder; give one that holds a config\.json"):
-        find_folder("hf:models/typo", option="--video-encoder")
-    assert hub.asked == []
 
 
 def test_a_folder_is_found_and_the_library_is_asked_for(vit, monkeypatch):

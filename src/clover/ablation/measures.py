@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 from clover.data.frame_cache import FrameCache
 from clover.data.shapes.corpus import ShapesConfig, read_choices, read_pairs, read_paragraphs, read_probes
 from clover.data.shapes.corpus import read_questions as read_open_questions
-from clover.errors import DataError
+from clover.errors import DataError, first_line
 from clover.evaluation.predictions import predict_answers, predict_choices
 from clover.evaluation.probing import evaluate_probes
 from clover.evaluation.retrieval import RetrievalResult, evaluate_retrieval
@@ -151,8 +149,8 @@ def read_figures(path: Path) -> dict[str, Any]:
     """
     try:
         plain = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); remove it and run the ablation again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({first_line(error)}); remove it and run the ablation again") from error
     if not isinstance(plain, dict):
         raise DataError(f"{path} holds no figures; remove it and run the ablation again")
     return plain
@@ -166,10 +164,18 @@ def read_queries(path: Path) -> dict[str, np.ndarray]:
     """
     place = Path(path).with_suffix(".npz")
     try:
-        with place.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return _Queries(place, {name: file[name] for name in file.files})
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{place} cannot be read ({error}); remove {path} and run the ablation again") from error
+        with place.open("rb") as opened:
+            file = np.load(opened, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                raise ValueError("it is a single array")
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # of a broken file NumPy and zipfile raise many kinds
+        why = first_line(error)
+        raise DataError(f"{place} cannot be read ({why}); remove {path} and run the ablation again") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of whatever else lies in the archive
+            raise DataError(f"{place} holds {name}, which is no array; remove {path} and run the ablation again")
+    return _Queries(place, arrays)
 
 
 class _Queries(dict[str, np.ndarray]):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import multiprocessing
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,18 +41,22 @@ class Part:
         Raises:
             ConfigError: it is no such pair.
         """
-        number, _, count = text.partition("/")
-        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-            raise ConfigError(f"--part is {text!r}; give the number of this machine and of all, such as 1/3")
-        return cls(int(number), int(count))
+        found = re.fullmatch(r"(\d{1,18})/(\d{1,18})", text)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ConfigError(f"--part is {text[:40]!r}; give the number of this machine and of all, such as 1/3")
+        return cls(int(found[1]), int(found[2]))
 
     def of(self, jobs: Sequence[Job]) -> list[Job]:
-        """Those of this machine, in their order; by their cost all machines get about as much to do."""
-        loads, mine = [0.0] * self.count, set()
+        """Those of this machine, in their order; by their cost all machines get about as much to do.
+
+        Of more machines than runs the last ones get none.
+        """
+        loads = [(0.0, number) for number in range(1, min(self.count, len(jobs)) + 1)]
+        mine = set()
         for job in sorted(jobs, key=lambda job: -job.cost):
-            place = loads.index(min(loads))
-            loads[place] += job.cost
-            if place == self.number - 1:
+            load, number = loads[0]  # the least; of several the first machine's
+            heapq.heapreplace(loads, (load + job.cost, number))
+            if number == self.number:
                 mine.add(job)
         return [job for job in jobs if job in mine]
 
@@ -78,6 +84,9 @@ def run_jobs(
         CloverError: a run could not be done; those before are kept.
         TrainingError: a process was killed, for instance for want of memory.
     """
+    if not jobs:
+        say("no runs for this machine: there are more machines than runs (--part)")
+        return
     left = [job for job in jobs if not job.is_done(folder)]
     say(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before")
     if not left:

@@ -13,6 +13,14 @@ _PLAIN = ("vocab.txt", "vocab.json")
 _SENTENCEPIECE = ("spm.model", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 """Older files, of which transformers needs one; without any it makes up a tokenizer of five words. For those of
 SentencePiece it needs other packages, and in their absence asks for one that is of no help."""
+_WHOLE = "tokenizer.json"
+TOKENIZER_FILES = (_WHOLE, *_PLAIN, *_SENTENCEPIECE)
+"""Of which a text model's folder holds one."""
+
+
+def holds_tokenizer(folder: Path) -> bool:
+    """Whether a folder has a tokenizer, readable or not."""
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:
@@ -25,7 +33,7 @@ def tokenizer_of(folder: Path) -> Tokenizer:
         TextError: there is none, a package that reads it is not installed, or it lacks [MASK] or another token that the
             objectives need.
     """
-    if (folder / "tokenizer.json").is_file():
+    if (folder / _WHOLE).is_file():
         return _checked(lambda: Tokenizer.load(folder), folder)
     held = [name for name in (*_PLAIN, *_SENTENCEPIECE) if (folder / name).is_file()]
     if not held:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clover.data.borrowed_tokenizer import tokenizer_of
+from clover.data.borrowed_tokenizer import TOKENIZER_FILES, holds_tokenizer, tokenizer_of
 from clover.data.text import Tokenizer
 from clover.errors import ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig, with_kept_frames
@@ -21,16 +21,21 @@ from clover.files import is_hub_id
 from clover.modeling.borrowed_shape import describe_video, unseen_pixels, vision_part
 from clover.modeling.borrowed_text import BorrowedTextConfig, check_is_text, check_sees_all_words, describe_text
 from clover.modeling.borrowed_video import BorrowedVideoConfig
-from clover.modeling.hub_folders import find_folder
+from clover.modeling.hub_folders import Companion, find_folder
 from clover.modeling.huggingface import architecture, config_of, read_config
 from clover.modeling.huggingface_weights import read_weights
 from clover.modeling.model import CloverModel
 from clover.modeling.pixels import PixelConfig
-from clover.modeling.preprocessor import read_pixels
+from clover.modeling.preprocessor import PREPROCESSOR_FILES, holds_preprocessor, read_pixels
 from clover.modeling.sizes import around
 from clover.modeling.weights import load_strictly
 from clover.publishing.history import Event
 from clover.training.adapters import Part
+
+_PREPROCESSOR = Companion(
+    title="a preprocessor_config.json", files=PREPROCESSOR_FILES, is_in=holds_preprocessor, is_needed=False
+)
+_TOKENIZER = Companion(title="a tokenizer", files=TOKENIZER_FILES, is_in=holds_tokenizer, is_needed=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +76,11 @@ def borrow(experiment: PretrainingExperiment, start: Start | None, *, quiet: boo
     if start is not None:
         made = replace(made, experiment=_of_start(experiment, start, quiet=quiet))
     if experiment.video_encoder:
-        made = _with_video(made, find_folder(experiment.video_encoder, option="--video-encoder"), quiet=quiet)
+        folder = find_folder(experiment.video_encoder, option="--video-encoder", companion=_PREPROCESSOR)
+        made = _with_video(made, folder, quiet=quiet)
     if experiment.text_encoder:
-        made = _with_text(made, find_folder(experiment.text_encoder, option="--text-encoder"), quiet=quiet)
+        folder = find_folder(experiment.text_encoder, option="--text-encoder", companion=_TOKENIZER)
+        made = _with_text(made, folder, quiet=quiet)
     return made
 
 

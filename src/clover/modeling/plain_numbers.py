@@ -51,4 +51,4 @@ STANDING_IN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (plain_number, "numpy.core.multiarray.scalar"),
     (plain_number, "numpy._core.multiarray.scalar"),  # from NumPy 2 on
 ]
-"""For `torch.serialization.safe_globals`: what is called, and for what a file names."""
+"""For `torch.serialization.add_safe_globals`: what is called, and for what a file names."""

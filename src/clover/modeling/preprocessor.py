@@ -11,6 +11,19 @@ from typing import Any
 from clover.errors import CheckpointError
 from clover.modeling.pixels import PixelConfig
 
+PREPROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+"""Where it says so: in that of images, that of videos, or, in newer folders, that of all that goes in."""
+
+
+def holds_preprocessor(folder: Path) -> bool:
+    """Whether a folder has a preprocessor; the last of the files is often about texts alone, and then none."""
+    if any((folder / name).is_file() for name in PREPROCESSOR_FILES[:2]):
+        return True
+    try:
+        return read_pixels(folder) is not None
+    except CheckpointError:  # it is there, and what is wrong with it is said where it is read
+        return True
+
 
 def read_pixels(folder: Path) -> PixelConfig | None:
     """What the folder's preprocessor does to pixels, red first; None where it holds none.
@@ -18,7 +31,7 @@ def read_pixels(folder: Path) -> PixelConfig | None:
     Raises:
         CheckpointError: it is not readable.
     """
-    for name in ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"):
+    for name in PREPROCESSOR_FILES:
         path = folder / name
         if not path.is_file():
             continue

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,8 @@ _NOT_WEIGHTS = {
 """First bytes of what is often saved under the name of a file of weights."""
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Number formats of weights; narrower ones mean something only together with scales that lie elsewhere."""
+_TRUST = threading.Lock()
+"""Held while what PyTorch lets a file name is changed, which it keeps for the whole process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +193,7 @@ def read_whole(path: Path) -> Mapping[Any, Any]:
 def _read_pickle(path: Path) -> Mapping[Any, Any]:
     is_archive = check_packing(path)
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(STANDING_IN):
+        with _trusting_numbers_alone(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats that are refused below
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except Exception as error:  # a file that somebody made can raise anything
@@ -197,6 +201,25 @@ def _read_pickle(path: Path) -> Mapping[Any, Any]:
     if not isinstance(loaded, Mapping):
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not weights by name")
     return loaded
+
+
+@contextmanager
+def _trusting_numbers_alone() -> Iterator[None]:
+    """Let a file name what stands in for NumPy's numbers, and nothing else; one thread at a time.
+
+    What the program itself trusts is put aside: it may give the same names to other things, and the files are not its
+    own. It is there again afterwards, with whatever was added meanwhile.
+    """
+    with _TRUST:
+        own = torch.serialization.get_safe_globals()
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(STANDING_IN)
+        try:
+            yield
+        finally:
+            added = [entry for entry in torch.serialization.get_safe_globals() if entry not in STANDING_IN]
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals([*own, *added])
 
 
 def check_packing(path: Path) -> bool:
