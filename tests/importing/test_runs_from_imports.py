@@ -1,0 +1,68 @@
+"""Runs that start from imported encoders: which sizes they take, and what they say began fresh."""
+
+import pytest
+import torch
+from plain_swin import made_state
+
+from clover.cli import main
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    place = tmp_path_factory.mktemp("swin3d") / "swin3d.pth"
+    torch.save(made_state(width=8, depths=(2, 1), heads=(2, 4), window=(2, 4, 4), patch=(2, 4, 4)), place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def init(video, bert, tmp_path_factory):
+    place = tmp_path_factory.mktemp("imported") / "init"
+    assert run("import", "--video", video, "--text", bert[1], "--out", place) == 0
+    return place
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["video.width", 64], "--model.video.width 64 does not fit the weights of --init {}, which have 8 there; "),
+        (["video.depths", 2, 2, 2], "--model.video.depths 2 2 2 does not fit the weights of --init {}, which have 2 1"),
+        (["video.num-heads", 3, 3], "--model.video.num-heads 3 3 does not fit the weights of --init {}, which have 2 "),
+        (
+            ["fusion.video-width", 17],
+            "--model.fusion.video-width 17 does not fit the weights of --init {}, which have ",
+        ),
+        (["text.transformer.width", 30], "--model.text.transformer.width 30 does not fit the weights of --init {}, "),
+        (["text.transformer.num-heads", 7], "--model.text.transformer.num-heads 7 does not fit the weights of "),
+    ],
+)
+def test_a_size_that_the_weights_overrule_is_named_whatever_it_would_not_go_with(
+    init, corpus, tmp_path, capsys, options, message
+):
+    option, *values = options
+    out = tmp_path / "run"
+    given = ["--data.corpus", corpus, "--init", init, f"--model.{option}", *values]
+    capsys.readouterr()
+    assert run("pretrain", "shapes", *given, "--out", out) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"clover: {message.format(init)}")
+    assert errors.count("\n") == 1
+    assert not out.exists()
+
+
+def test_sizes_that_do_not_go_together_are_refused_without_weights_too(corpus, tmp_path, capsys):
+    out = tmp_path / "run"
+    for option, message in (
+        ("--model.video.width=64", "fusion takes video tokens of width 128, but the video encoder gives 64"),
+        ("--model.video.depths=3 3", "depths (3, 3) and num_heads (8,) differ in length"),
+        ("--model.text.transformer.num-heads=7", "transformer width 128 is not a multiple of 7 heads"),
+        ("--model.fusion.transformer.num-heads=7", "transformer width 128 is not a multiple of 7 heads"),
+        ("--model.text.transformer.width=64", "the fusion encoder's width 128 is not the text encoder's 64"),
+    ):
+        name, _, values = option.partition("=")
+        assert run("pretrain", "shapes", "--data.corpus", corpus, name, *values.split(), "--out", out) == 2
+        assert capsys.readouterr().err == f"clover: {message}\n"
+        assert not out.exists()
