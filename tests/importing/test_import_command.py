@@ -312,7 +312,10 @@ def test_the_video_encoder_of_an_official_clover(tmp_path, capsys):
             ["--clover", "x.pth", "--tokenizer", "https://example.org/v.txt", "--out", "o"],
             "https://example.org/v.txt is an address",
         ),
-        (["--video", "x.pth", "--window", "8", "7", "--out", "o"], "argument count 3 of `INT INT INT`; see clover"),
+        (
+            ["--video", "x.pth", "--window", "8", "7", "--out", "o"],
+            "--window takes three whole numbers; it is given 8 7; see",
+        ),
         (["--video", "x.pth", "--clover", "y.pth", "--out", "o"], "--clover is a whole model"),
         (["--video", "x.pth", "--frame-size", "3", "--out", "o"], "--frame-size goes with --clover"),
         (["--video", "x.pth", "--window", "0", "7", "7", "--out", "o"], "has no tokens"),
