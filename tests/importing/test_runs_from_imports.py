@@ -1,5 +1,8 @@
 """Runs that start from imported encoders: which sizes they take, and what they say began fresh."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from plain_swin import made_state
@@ -66,3 +69,16 @@ def test_sizes_that_do_not_go_together_are_refused_without_weights_too(corpus, t
         assert run("pretrain", "shapes", "--data.corpus", corpus, name, *values.split(), "--out", out) == 2
         assert capsys.readouterr().err == f"clover: {message}\n"
         assert not out.exists()
+
+
+def test_commands_that_are_suggested_can_be_typed_as_they_are(video, bert, tmp_path, capsys):
+    place = tmp_path / "weights for all"
+    shutil.copytree(bert[1], place / "bert")
+    assert run("import", "--text", place / "bert", "--out", place / "init") == 0
+    assert f"(clover pretrain RECIPE --init '{place / 'init'}')\n" in capsys.readouterr().out
+    assert run("pretrain", "shapes", "--init", place / "bert", "--out", tmp_path / "run") == 2
+    assert f"clover import --text '{place / 'bert'}' --out init" in capsys.readouterr().err
+    config = json.loads((place / "bert/config.json").read_text())
+    (place / "bert/config.json").write_text(json.dumps(config | {"model_type": "roberta"}))
+    assert run("import", "--text", place / "bert", "--out", tmp_path / "other") == 2
+    assert f"--text-encoder 'hf:{place / 'bert'}'" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from clover.errors import ConfigError
 from clover.experiment.imported import ENCODER_FILES
 from clover.experiment.importing import ChannelOrder, PositionBias, VideoOptions, import_encoders
 from clover.experiment.official import CloverOptions, import_clover
-from clover.files import check_replaceable, check_writable
+from clover.files import check_replaceable, check_writable, shell_word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def import_weights(arguments: Sequence[str]) -> None:
         told.append("a run's fusion encoder begins with the text encoder's first layers; all other weights begin fresh")
     else:
         told.append("all other weights of a run begin fresh")
-    print("\n".join([*told, f"encoders: {out} (clover pretrain RECIPE --init {out})"]))
+    print("\n".join([*told, f"encoders: {out} (clover pretrain RECIPE --init {shell_word(out)})"]))
 
 
 def _check(options: ImportOptions) -> None:

@@ -16,6 +16,7 @@ from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.imported import Encoders, first_layers_for_fusion
 from clover.experiment.sizes import with_sizes_of
+from clover.files import shell_word
 from clover.modeling.fusion import FusionKind
 from clover.modeling.model import CloverModel, ModelConfig
 from clover.modeling.positions import fit_positions
@@ -205,9 +206,10 @@ def _check_is_no_import(path: Path) -> None:
     Raises:
         CheckpointError: it is; the line says how they are imported.
     """
+    word, whole = shell_word(path), shell_word(f"hf:{path}")
     if path.is_file():
         raise CheckpointError(
-            f"{path} is a file, and a run starts from a folder; import it first: clover import --video {path} --out "
+            f"{path} is a file, and a run starts from a folder; import it first: clover import --video {word} --out "
             "init (--clover for a whole official Clover), then give --init init"
         )
     kind = _published_kind(path / "config.json")
@@ -215,13 +217,13 @@ def _check_is_no_import(path: Path) -> None:
     if kind in _IMPORTED_KINDS or (not kind and has_weights and not (path / "config.json").is_file()):
         option = _IMPORTED_KINDS.get(kind, "--video")
         raise CheckpointError(
-            f"{path} holds weights as they were published; import them first: clover import {option} {path} --out "
+            f"{path} holds weights as they were published; import them first: clover import {option} {word} --out "
             "init, then give --init init"
         )
     if kind:
         raise CheckpointError(
             f"{path} is a {kind} of transformers, no checkpoint folder; leave it out of --init and give it as "
-            f"--video-encoder hf:{path} or --text-encoder hf:{path}"
+            f"--video-encoder {whole} or --text-encoder {whole}"
         )
 
 
