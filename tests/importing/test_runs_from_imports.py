@@ -71,6 +71,28 @@ def test_sizes_that_do_not_go_together_are_refused_without_weights_too(corpus, t
         assert not out.exists()
 
 
+def test_a_size_beyond_any_models_is_refused_before_memory_is_taken(video, bert, tmp_path, capsys):
+    for arguments, message in (
+        (
+            ["--text", bert[1], "--text-positions", 10**9],
+            "--text-positions is 1,000,000,000, more than any model has; ",
+        ),
+        (["--video", video, "--patch-frames", 10**9], "--patch-frames is 1,000,000,000, more than any model has; "),
+        (["--clover", video, "--frame-size", 10**9], "--frame-size is 1,000,000,000, more than any model has; "),
+        (["--clover", video, "--num-frames", 10**9], "--num-frames is 1,000,000,000, more than any model has; "),
+        (
+            ["--video", video, "--window", 10**4, 10**4, 8],
+            "window (10000, 10000, 8) has 800,000,000 tokens, more than ",
+        ),
+    ):
+        capsys.readouterr()
+        assert run("import", *arguments, "--out", tmp_path / "init") == 2
+        errors = capsys.readouterr().err
+        assert errors.startswith(f"clover: {message}")
+        assert errors.count("\n") == 1
+        assert "give at most " in errors
+
+
 def test_commands_that_are_suggested_can_be_typed_as_they_are(video, bert, tmp_path, capsys):
     place = tmp_path / "weights for all"
     shutil.copytree(bert[1], place / "bert")
