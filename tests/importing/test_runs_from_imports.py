@@ -6,8 +6,13 @@ import shutil
 import pytest
 import torch
 from plain_swin import made_state
+from safetensors.torch import load_file
 
 from clover.cli import main
+from clover.pipeline import Clover
+
+SIZES = ["--model.video.width", 8, "--model.fusion.video-width", 16, "--model.video.num-heads", 2, 4]
+"""Those of the encoder below, of which none is the recipe's."""
 
 
 def run(*arguments):
@@ -26,6 +31,48 @@ def init(video, bert, tmp_path_factory):
     place = tmp_path_factory.mktemp("imported") / "init"
     assert run("import", "--video", video, "--text", bert[1], "--out", place) == 0
     return place
+
+
+def counts_of(state):
+    """Tensors of the fusion and of the video encoder."""
+    return [sum(name.startswith(part) for name in state) for part in ("fusion_encoder.", "video_encoder.")]
+
+
+@pytest.mark.parametrize("kind", ["concatenated", "gated"])
+def test_all_that_is_fresh_is_listed_and_the_card_calls_no_half_imported_part_imported(
+    init, corpus, tmp_path, capsys, kind
+):
+    out = tmp_path / "run"
+    short = ["--training.num-steps", 1, "--batch-size", 4, "--inputs.max-text-length", 16]
+    options = ["--init", init, "--model.fusion.kind", kind, *SIZES, *short]
+    assert run("pretrain", "shapes", "--data.corpus", corpus, *options, "--out", out) == 0
+    fused, seen = counts_of(load_file(out / "checkpoint/model.safetensors"))
+    taken = counts_of(load_file(init / "encoders.safetensors"))[1]
+    layers = json.loads((out / "run.json").read_text())["init_weights"]["fusion"]
+    assert 0 < layers < fused
+    assert taken == seen - 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("weights from ")]
+    assert f": {taken} of {seen} of video_encoder, " in line
+    assert f", {layers} of {fused} of fusion, " in line
+    assert line.endswith(f"; fresh: 1 of video_encoder, {fused - layers} of fusion, projections")
+    card = Clover.from_pretrained(out / "checkpoint").card()
+    first, second = (line for line in card.splitlines() if " imported from " in line)
+    assert first.startswith("1. video encoder: imported from `swin3d.pth`")
+    assert first.endswith("; not in it, and fresh: mask token")
+    assert second.startswith("2. text encoder, fusion (in part), masked words: imported from `model.safetensors`")
+    assert second.endswith(f"; not in it, and fresh: {fused - layers} of {fused} tensors of fusion, projections")
+    assert "- started from: imported encoders (above)\n" in card
+
+
+def test_a_run_that_starts_from_a_checkpoint_says_so_whatever_that_began_with(init, corpus, tmp_path):
+    cold = ["--video-warm-start.num-steps", 0, "--text-warm-start.num-steps", 0, "--inputs.max-text-length", 16]
+    short = [*cold, "--training.num-steps", 1, "--batch-size", 4]
+    for start, out in ((init, "first"), (tmp_path / "first/checkpoint", "second")):
+        given = ["--data.corpus", corpus, "--init", start, *short]
+        assert run("pretrain", "shapes", *given, "--out", tmp_path / out) == 0
+    first, second = (Clover.from_pretrained(tmp_path / out / "checkpoint") for out in ("first", "second"))
+    assert f"- started from: the checkpoint with fingerprint `{first.fingerprint}`\n" in second.card()
+    assert "fusion (in part), masked words: imported from" in second.card()
 
 
 @pytest.mark.parametrize(
