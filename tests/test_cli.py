@@ -62,8 +62,22 @@ def test_help_names_the_eleven_benchmarks(name, capsys):
         (["pretrain", "nothing"], "unknown recipe 'nothing'; choose one of shapes"),
         (["pretrain", "shapes"], "no data: give a generated corpus with --data.corpus"),
         (["pretrain", "shapes", "--training.num-step", "3"], "Unrecognized options: --training.num-step"),
-        (["pretrain", "shapes", "--seed", "x"], "Error parsing --seed"),
         (["search", "library", "a", "red", "ball"], "red, ball (a text of several words goes into quotes); see"),
+        (["pretrain", "shapes", "--seed", "x"], "--seed takes a whole number; it is given x; see clover pretrain"),
+        (
+            ["pretrain", "shapes", "--training.num-epochs", "x"],
+            "--training.num-epochs takes a number; it is given x; see clover pretrain",
+        ),
+        (["plan", "webvid_cc3m", "--epochs", "x"], "--epochs takes a number; it is given x; see clover plan"),
+        (
+            ["pretrain", "--out", "r", "shapes"],
+            "the name of the recipe comes first, before --out: clover pretrain RECIPE [OPTIONS]; choose one of shapes",
+        ),
+        (
+            ["finetune", "--out", "r", "shapes-questions"],
+            "the name of the recipe comes first, before --out: clover fine",
+        ),
+        (["evaluate", "--corpus", "c", "retrieval"], "the name of the task comes first, before --corpus: clover evalu"),
         (["pretrain", "shapes", "--data.corpus", "nowhere"], "nowhere is not a corpus"),
         (["pretrain", "shapes", "--compute.device", "gpu"], "'gpu' is no device; give auto, cpu, cuda"),
         (["pretrain", "shapes", "--compute.device", "cpu", "--compute.precision", "tf32"], "tf32 is of NVIDIA GPUs"),

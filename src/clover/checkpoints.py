@@ -76,6 +76,9 @@ class CloverConfig:
     answers: tuple[str, ...] = ()
     """The open-ended head's answer vocabulary, in the order of its scores."""
 
+    def __post_init__(self) -> None:
+        self.model.check()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator
@@ -25,6 +26,11 @@ def cannot_write(path: Path, error: OSError) -> WriteError:
     """The error a user sees when writing fails."""
     reason = error.strerror or str(error)
     return WriteError(f"cannot write {path}: {reason}; choose a writable place with enough room")
+
+
+def shell_word(text: str | Path) -> str:
+    """A path, or a word with one in it, as a shell takes it: for commands that a message suggests."""
+    return shlex.quote(str(text))
 
 
 def check_writable(folder: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_run_takes_the_encoders_their_sizes_and_their_words(init, corpus, tmp_
     run_of = Pretraining(experiment, tmp_path / "run")
     errors = capsys.readouterr().err
     assert f"weights from {init}: " in errors
-    assert "; fresh: projections" in errors
+    assert "; fresh: 1 of video_encoder, 7 of fusion, projections" in errors
     found, network = Encoders.load(init), run_of.network
     state = network.state_dict()
     assert all(torch.equal(state[name], value) for name, value in found.state.items())
@@ -137,7 +137,7 @@ def test_a_run_may_start_from_one_encoder_alone(video, bert, corpus, tmp_path, c
     assert run("import", "--text", bert[1], "--out", tmp_path / "text") == 0
     capsys.readouterr()
     built = Pretraining(started(corpus, tmp_path / "text"), tmp_path / "c")
-    assert "fresh: video_encoder, projections" in capsys.readouterr().err
+    assert "fresh: 7 of fusion, video_encoder, projections" in capsys.readouterr().err
     assert built.config.model.video == started(corpus, tmp_path / "text").model.video
     with pytest.raises(CheckpointError, match=r"text has no video_encoder; name parts that it has with --init-parts"):
         Pretraining(started(corpus, tmp_path / "text", init_parts=("video_encoder",)), tmp_path / "d", quiet=True)
@@ -152,7 +152,7 @@ def test_one_encoder_is_imported_and_the_other_one_of_transformers(video, bert, 
     capsys.readouterr()
     built = Pretraining(started(corpus, tmp_path / "video", text_encoder=f"hf:{texts}"), tmp_path / "a")
     assert built.init_weights.keys() == {"video_encoder"}
-    assert "; fresh: fusion, projections, masked_words" in capsys.readouterr().err
+    assert "; fresh: 1 of video_encoder, fusion, projections, masked_words" in capsys.readouterr().err
     built = Pretraining(started(corpus, tmp_path / "text", video_encoder=f"hf:{images}"), tmp_path / "b", quiet=True)
     assert built.init_weights.keys() == {"text_encoder", "fusion", "masked_words"}
     with pytest.raises(ConfigError) as caught:
@@ -312,7 +312,10 @@ def test_the_video_encoder_of_an_official_clover(tmp_path, capsys):
             ["--clover", "x.pth", "--tokenizer", "https://example.org/v.txt", "--out", "o"],
             "https://example.org/v.txt is an address",
         ),
-        (["--video", "x.pth", "--window", "8", "7", "--out", "o"], "argument count 3 of `INT INT INT`; see clover"),
+        (
+            ["--video", "x.pth", "--window", "8", "7", "--out", "o"],
+            "--window takes three whole numbers; it is given 8 7; see",
+        ),
         (["--video", "x.pth", "--clover", "y.pth", "--out", "o"], "--clover is a whole model"),
         (["--video", "x.pth", "--frame-size", "3", "--out", "o"], "--frame-size goes with --clover"),
         (["--video", "x.pth", "--window", "0", "7", "7", "--out", "o"], "has no tokens"),

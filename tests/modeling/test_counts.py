@@ -61,4 +61,4 @@ def test_every_published_weight_is_there_or_never_gets_a_gradient(network):
 
 def test_widths_that_do_not_fit_are_refused():
     with pytest.raises(Exception, match="fusion takes video tokens of width 1024, but the video encoder gives 512"):
-        ModelConfig(video=base().video.__class__(width=64, num_heads=(2, 4, 8, 16)))
+        ModelConfig(video=base().video.__class__(width=64, num_heads=(2, 4, 8, 16))).check()

@@ -1,6 +1,7 @@
 """Folders of transformers models: what is read from them, and that what is wrong is one clear line and runs nothing."""
 
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -343,6 +344,21 @@ def test_fresh_weights_are_the_same_every_time_and_leave_random_numbers_alone():
     assert torch.equal(torch.rand(3), drawn)
     torch.rand(100)
     assert all(torch.equal(value, first[name]) for name, value in build(plain).state_dict().items())
+
+
+def test_a_config_is_made_without_the_librarys_remarks():
+    """SigLIP's numbers of its special tokens are beyond a small vocabulary, and beyond its own."""
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    plain = architecture(transformers.SiglipConfig(text_config={**small, "vocab_size": 37}, vision_config=small))
+    told, logger = [], logging.getLogger("transformers")
+    listener = logging.Handler()
+    listener.emit = told.append
+    logger.addHandler(listener)
+    try:
+        config_of(plain)
+    finally:
+        logger.removeHandler(listener)
+    assert [record.getMessage() for record in told] == []
 
 
 def test_layers_come_in_order():

@@ -103,7 +103,7 @@ def test_a_teacher_of_a_teacher_is_told_as_that(clover):
 def test_what_a_file_lacked_is_told_until_it_was_trained(clover):
     came = Event(kind="import", title="official Clover, retrieval", name="a.pth", digest="1", fresh=("mask token",))
     clover.history = (came,)
-    assert "it has no mask token, which began fresh" in clover.card()
+    assert "; not in it, and fresh: mask token" in clover.card()
     assert "- Drawn by chance and never trained: mask token; what needs them is meaningless." in clover.card()
     clover.history = (came, RUN)
     assert "never trained" not in clover.card()

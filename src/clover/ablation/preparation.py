@@ -14,6 +14,7 @@ from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.pretraining import Pretraining
 from clover.experiment.sources import open_pretraining_data
+from clover.files import shell_word
 from clover.pipeline import Clover
 from clover.recipes.pretrain import shapes
 from clover.training.checkpoint import forget_states
@@ -77,7 +78,7 @@ def check_prepared(folder: AblationFolder) -> None:
     if not is_prepared(folder):
         raise ConfigError(
             f"{folder.path} has no warm encoders, which all parts of the work share: run clover ablate prepare "
-            f"--out {folder.path} once, copy the folder to the other machines, then run the parts"
+            f"--out {shell_word(folder.path)} once, copy the folder to the other machines, then run the parts"
         )
 
 

@@ -16,6 +16,7 @@ from clover.ablation.measures import read_figures, read_queries
 from clover.ablation.settings import AblationConfig, stored
 from clover.config import from_plain
 from clover.errors import ConfigError, DataError
+from clover.files import shell_word
 from clover.recipes.ablation import SYSTEMS
 from clover.report.pictures import read_log
 
@@ -215,7 +216,9 @@ def read_results(folder: AblationFolder) -> Results:
         raise DataError(f"{folder.path} is not a folder; give the one that clover ablate --out named")
     runs = [_read(path) for path in sorted(folder.runs.glob(f"*/seed-*/{DONE}"))]
     if not runs:
-        raise DataError(f"{folder.path} holds no run that is whole; run clover ablate --out {folder.path} first")
+        raise DataError(
+            f"{folder.path} holds no run that is whole; run clover ablate --out {shell_word(folder.path)} first"
+        )
     sweeps = [_read(path) for path in sorted(folder.sweeps.glob(f"*/*/seed-*/{DONE}"))]
     config = stored(folder.path)
     for run in (*runs, *sweeps):

@@ -18,7 +18,7 @@ from clover.ablation.settings import AblationConfig, keep, quick, stored
 from clover.allocator import keep_freed_memory
 from clover.commands.options import parse
 from clover.errors import ConfigError
-from clover.files import check_writable
+from clover.files import check_writable, shell_word
 from clover.recipes.ablation import SWEEPS, SYSTEMS
 from clover.training.compute import Compute, ComputeConfig
 from clover.training.interruption import InterruptedRunError
@@ -94,7 +94,7 @@ def _run(name: str, words: Sequence[str]) -> None:
         number = error.exit_status - 128
         raise InterruptedRunError("asked to stop; all steps are kept: go on with the same command", number) from error
     if name != "prepare":
-        print(f"look at them with: clover ablate report {folder.path}")
+        print(f"look at them with: clover ablate report {shell_word(folder.path)}")
 
 
 def _defaults(words: Sequence[str]) -> AblateOptions:

@@ -13,6 +13,7 @@ from clover.allocator import keep_freed_memory
 from clover.commands.options import parse
 from clover.demo import DemoConfig, run_demo
 from clover.evaluation.figures import question_table, retrieval_table
+from clover.files import shell_word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,10 @@ def demo(arguments: Sequence[str]) -> None:
         print("figures of a quick run: they mean little")
     minutes = sum(result.seconds.values()) / 60
     print(f"\n{minutes:.1f} minutes. Look at {folder / 'report.html'}, or go on:")
-    print(f'  clover search {folder / "library"} "a red ball moves left"')
-    print(f'  clover ask {folder / "checkpoint"} {folder / "corpus/videos/test/000000.mp4"} "what color is the ball?"')
-    print(f"  clover serve {folder / 'library'}")
-    print(f"  clover index YOUR_VIDEOS --checkpoint {folder / 'checkpoint'} --out my-library")
+    library, checkpoint, video = (
+        shell_word(folder / name) for name in ("library", "checkpoint", "corpus/videos/test/000000.mp4")
+    )
+    print(f'  clover search {library} "a red ball moves left"')
+    print(f'  clover ask {checkpoint} {video} "what color is the ball?"')
+    print(f"  clover serve {library}")
+    print(f"  clover index YOUR_VIDEOS --checkpoint {checkpoint} --out my-library")

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from clover.commands.options import parse
+from clover.commands.options import check_is_name, parse
 from clover.commands.train import report_skipped
 from clover.data.shapes.corpus import read_pairs, read_questions
 from clover.errors import ConfigError
@@ -60,6 +60,8 @@ def evaluate(arguments: Sequence[str]) -> None:
 
         evaluate_on(arguments[0], arguments[1:])
         return
+    if arguments and arguments[0] not in ("-h", "--help"):
+        check_is_name(arguments[0], "task", "clover evaluate TASK CHECKPOINT", (*tasks, *BENCHMARKS))
     if not arguments or arguments[0] not in (*tasks, "-h", "--help"):
         raise ConfigError(
             f"unknown task {arguments[0] if arguments else ''!r}; choose one of {', '.join((*tasks, *BENCHMARKS))}"

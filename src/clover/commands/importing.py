@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from clover.errors import ConfigError
 from clover.experiment.imported import ENCODER_FILES
 from clover.experiment.importing import ChannelOrder, PositionBias, VideoOptions, import_encoders
 from clover.experiment.official import CloverOptions, import_clover
-from clover.files import check_replaceable, check_writable
+from clover.files import check_replaceable, check_writable, shell_word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,17 @@ _GOES_WITH = {
 """Options that mean something only together with one of others."""
 
 
+_MOST = {
+    "num_heads": 10_000,
+    "num_frames": 10_000,
+    "frame_size": 10_000,
+    "patch_frames": 1_000,
+    "text_positions": 100_000,
+}
+_MOST_IN_WINDOW = 10_000
+"""More than any model has; tables of more would be made until memory ends."""
+
+
 def import_weights(arguments: Sequence[str]) -> None:
     """Run `clover import`."""
     options = parse(ImportOptions, arguments, command="import")
@@ -98,7 +110,7 @@ def import_weights(arguments: Sequence[str]) -> None:
         told.append("a run's fusion encoder begins with the text encoder's first layers; all other weights begin fresh")
     else:
         told.append("all other weights of a run begin fresh")
-    print("\n".join([*told, f"encoders: {out} (clover pretrain RECIPE --init {out})"]))
+    print("\n".join([*told, f"encoders: {out} (clover pretrain RECIPE --init {shell_word(out)})"]))
 
 
 def _check(options: ImportOptions) -> None:
@@ -113,6 +125,16 @@ def _check(options: ImportOptions) -> None:
         if is_given and not any(getattr(options, user) for user in users):
             allowed = " or ".join(f"--{user}" for user in users)
             raise ConfigError(f"--{name.replace('_', '-')} goes with {allowed}, which is not given; leave it out")
+    if options.window is not None and prod(options.window) > _MOST_IN_WINDOW and min(options.window) > 0:
+        raise ConfigError(
+            f"window {options.window} has {prod(options.window):,} tokens, more than any encoder's; give at most "
+            f"{_MOST_IN_WINDOW:,}"
+        )
+    for name, most in _MOST.items():
+        value = getattr(options, name) or 0
+        if value > most:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option} is {value:,}, more than any model has; give at most {most:,}")
     if options.window is not None and min(options.window) < 1:
         raise ConfigError(f"window {options.window} has no tokens; give three numbers of 1 or more")
     for name in ("num_heads", "num_frames", "frame_size", "text_positions"):

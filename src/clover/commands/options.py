@@ -17,6 +17,18 @@ OptionsT = TypeVar("OptionsT")
 _MARKUP = re.compile(r"\[/?bold\]")
 """What the library leaves in some of its messages in place of bold letters."""
 
+_NO_NUMBERS = re.compile(
+    r"Error parsing (?P<option>\S+): no type matching \{None\}\|(?P<kinds>.+?) could be instantiated from "
+    r"\[(?P<values>.*?)\]\. Got errors:.*"
+)
+_NO_NUMBER = re.compile(
+    r"Error parsing (?P<option>\S+): (?P<why>invalid literal for int\(\) with base 10|"
+    r"could not convert string to float): ['\"](?P<value>.*)['\"]"
+)
+"""What the library says of options that are not what they should be, the first of those that may be left out."""
+_KINDS = {"INT": "whole number", "FLOAT": "number"}
+_COUNTS = ("no", "a", "two", "three", "four")
+
 
 def parse(
     options: type[OptionsT], arguments: Sequence[str], *, command: str, default: OptionsT | None = None
@@ -63,7 +75,21 @@ def _one_line(box: str) -> str:
             break
         if line.strip("-"):  # a row of them is the frame where the terminal knows ASCII alone
             content.append(line)
-    return _MARKUP.sub("", " ".join(content)) or box.strip() or "wrong options"
+    return _in_words(_MARKUP.sub("", " ".join(content))) or box.strip() or "wrong options"
+
+
+def _in_words(line: str) -> str:
+    """The library's line about values that are no numbers, or not so many, in words of ours; others as they are."""
+    if found := _NO_NUMBERS.fullmatch(line):
+        option, kinds, values = found["option"], found["kinds"].strip("{}").split(), found["values"]
+        if set(kinds) <= set(_KINDS) and len(kinds) < len(_COUNTS):
+            wanted = f"{_COUNTS[len(kinds)]} {_KINDS[kinds[0]]}{'s' if len(kinds) > 1 else ''}"
+            given = " ".join(re.findall(r"['\"](.*?)['\"]", values))
+            return f"{option} takes {wanted}; {f'it is given {given}' if given else 'none is given'}"
+    if found := _NO_NUMBER.fullmatch(line):
+        kind = _KINDS["FLOAT" if "float" in found["why"] else "INT"]
+        return f"{found['option']} takes a {kind}; it is given {found['value']}"
+    return line
 
 
 def choose(
@@ -96,7 +122,26 @@ def choose(
             raise ConfigError(f"no recipe given; choose one of {', '.join((*table, *(others or {})))}")
         print("\n".join(lines))
         sys.exit(0)
+    check_is_name(arguments[0], "recipe", f"clover {command} RECIPE", (*table, *(others or {})))
     return table[recipe_name(table, arguments[0], others or {})](), list(arguments[1:])
+
+
+def check_is_name(given: str, what: str, usage: str, names: Collection[str]) -> None:
+    """Whether a command's first word is a name and no option.
+
+    Args:
+        given: The word.
+        what: It is to name.
+        usage: The command up to the name.
+        names: All that there are.
+
+    Raises:
+        ConfigError: it is an option.
+    """
+    if given.startswith("-"):
+        raise ConfigError(
+            f"the name of the {what} comes first, before {given}: {usage} [OPTIONS]; choose one of {', '.join(names)}"
+        )
 
 
 def recipe_name(table: Collection[str], given: str, others: Collection[str] = ()) -> str:

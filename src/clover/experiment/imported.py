@@ -65,6 +65,12 @@ class EncodersConfig:
     sources: tuple[Source, ...] = ()
     """Where the encoders come from."""
 
+    def __post_init__(self) -> None:
+        if self.video is not None:
+            self.video.check()
+        if self.text is not None:
+            self.text.transformer.check()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoders:

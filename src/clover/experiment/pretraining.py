@@ -100,6 +100,7 @@ class Pretraining:
         experiment = adopted = start.adopted_by(experiment) if start else experiment
         if start is not None and recipe is not None:
             check_kept(asked.model, recipe.model, adopted.model, source=start.source)
+        adopted.model.check()
         borrowed = borrow(experiment, start, quiet=quiet)
         self.experiment = experiment = borrowed.experiment
         self._check_adopted(experiment)

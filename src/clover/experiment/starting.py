@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from clover.errors import CheckpointError, ConfigError
 from clover.experiment.configs import PretrainingExperiment, StageConfig
 from clover.experiment.imported import Encoders, first_layers_for_fusion
 from clover.experiment.sizes import with_sizes_of
+from clover.files import shell_word
 from clover.modeling.fusion import FusionKind
 from clover.modeling.model import CloverModel, ModelConfig
 from clover.modeling.positions import fit_positions
 from clover.modeling.weight_files import PUBLISHED_WEIGHTS
 from clover.modeling.weights import load_strictly
 from clover.pipeline import Clover
-from clover.publishing.history import Event, kept_parts
+from clover.publishing.history import Event, kept_parts, some_of
 from clover.training.adapters import MODULES, Part
 from clover.types import Resized
 
@@ -68,10 +69,7 @@ class Start:
             clover = Clover.from_pretrained(folder)
             state, fingerprint, model = clover.network.state_dict(), clover.fingerprint, clover.config.model
         asked = list(dict.fromkeys(parts))
-        weights = {
-            part: {name: value for name, value in state.items() if name.partition(".")[0] in MODULES[part]}
-            for part in asked
-        }
+        weights = {part: {name: value for name, value in state.items() if _is_of(name, part)} for part in asked}
         if encoders is not None and encoders.config.text is not None and "fusion" in weights:
             weights["fusion"] = first_layers_for_fusion(state, encoders.config.text.transformer.num_layers)
         found = {part: names for part, names in weights.items() if names}
@@ -159,7 +157,7 @@ class Start:
             quiet: Say nothing.
 
         Returns:
-            Number of weight tensors by part, and where the weights come from.
+            Number of weight tensors by part, and where the weights come from, with what of their parts began fresh.
 
         Raises:
             CheckpointError: a weight is missing, too many, or has another shape.
@@ -176,22 +174,62 @@ class Start:
         resized: tuple[Resized, ...] = ()
         if self.model is not None:
             state, resized = fit_positions(state, self.model, network.config)
-        load_strictly(network, state, source=self.source, may_lack=rf"(?!(?:{taken})\.).*{may_lack}")
-        counts = {str(part): len(names) for part, names in weights.items()}
+        missing = load_strictly(network, state, source=self.source, may_lack=rf"(?!(?:{taken})\.).*{may_lack}")
+        counts = {part: len(names) for part, names in weights.items()}
+        gaps = {part: names for part in weights if (names := [name for name in missing if _is_of(name, part)])}
+        lacking = [part for part in self.fresh if part not in given]
         if not quiet:
-            self._tell(counts, resized, [part for part in self.fresh if part not in given])
-        return counts, self._origins(resized)
+            self._tell(counts, resized, gaps, lacking)
+        return {str(part): count for part, count in counts.items()}, self._origins(counts, resized, gaps, lacking)
 
-    def _origins(self, resized: tuple[Resized, ...]) -> tuple[Event, ...]:
-        """Where the weights come from, and that tables were resized in the last step, if they were."""
-        return (*self.history[:-1], *(replace(event, resized=resized or event.resized) for event in self.history[-1:]))
+    def _origins(
+        self,
+        counts: Mapping[Part, int],
+        resized: tuple[Resized, ...],
+        gaps: Mapping[Part, Sequence[str]],
+        lacking: Sequence[Part],
+    ) -> tuple[Event, ...]:
+        """Where the weights come from, what of its parts each source lacks, and what was resized in the last step.
 
-    def _tell(self, counts: dict[str, int], resized: Sequence[Resized], lacking: Sequence[Part]) -> None:
-        parts = ", ".join(f"{count} of {part}" for part, count in counts.items())
-        fresh = f"; fresh: {', '.join(lacking)}" if lacking else ""
+        Parts that no source has are told with the last one.
+        """
+        told = {
+            part: "mask token" if _are_mask_token(names) else some_of(part, len(names), len(names) + counts[part])
+            for part, names in gaps.items()
+        }
+        events = [
+            replace(event, fresh=(*event.fresh, *(told[part] for part in told if part in event.parts)))
+            for event in self.history
+        ]
+        for event in events[-1:]:
+            whole = tuple(part.replace("_", " ") for part in lacking)
+            events[-1] = replace(event, resized=resized or event.resized, fresh=(*event.fresh, *whole))
+        return tuple(events)
+
+    def _tell(
+        self,
+        counts: Mapping[Part, int],
+        resized: Sequence[Resized],
+        gaps: Mapping[Part, Sequence[str]],
+        lacking: Sequence[Part],
+    ) -> None:
+        parts = ", ".join(
+            f"{count} of {count + len(gaps[part])} of {part}" if part in gaps else f"{count} of {part}"
+            for part, count in counts.items()
+        )
+        rest = [f"{len(names)} of {part}" for part, names in gaps.items()]
+        fresh = f"; fresh: {', '.join([*rest, *lacking])}" if rest or lacking else ""
         print(f"weights from {self.source}: {parts}{fresh}", file=sys.stderr)
         for one in resized:
             print(f"resized: {one.told}", file=sys.stderr)
+
+
+def _is_of(name: str, part: Part) -> bool:
+    return name.partition(".")[0] in MODULES[part]
+
+
+def _are_mask_token(names: Sequence[str]) -> bool:
+    return all(name.endswith(".mask_token") for name in names)
 
 
 def _history(clover: Clover, parts: Iterable[Part]) -> tuple[Event, ...]:
@@ -205,9 +243,10 @@ def _check_is_no_import(path: Path) -> None:
     Raises:
         CheckpointError: it is; the line says how they are imported.
     """
+    word, whole = shell_word(path), shell_word(f"hf:{path}")
     if path.is_file():
         raise CheckpointError(
-            f"{path} is a file, and a run starts from a folder; import it first: clover import --video {path} --out "
+            f"{path} is a file, and a run starts from a folder; import it first: clover import --video {word} --out "
             "init (--clover for a whole official Clover), then give --init init"
         )
     kind = _published_kind(path / "config.json")
@@ -215,13 +254,13 @@ def _check_is_no_import(path: Path) -> None:
     if kind in _IMPORTED_KINDS or (not kind and has_weights and not (path / "config.json").is_file()):
         option = _IMPORTED_KINDS.get(kind, "--video")
         raise CheckpointError(
-            f"{path} holds weights as they were published; import them first: clover import {option} {path} --out "
+            f"{path} holds weights as they were published; import them first: clover import {option} {word} --out "
             "init, then give --init init"
         )
     if kind:
         raise CheckpointError(
             f"{path} is a {kind} of transformers, no checkpoint folder; leave it out of --init and give it as "
-            f"--video-encoder hf:{path} or --text-encoder hf:{path}"
+            f"--video-encoder {whole} or --text-encoder {whole}"
         )
 
 

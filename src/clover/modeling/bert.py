@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from clover.errors import CheckpointError
+from clover.files import shell_word
 from clover.modeling.dialects import DIALECTS
 from clover.modeling.foreign import refuse_foreign
 from clover.modeling.heads import MaskedWordHead
@@ -107,7 +108,7 @@ def _read_config(path: Path, weights: Path) -> dict[str, Any]:
 
 
 def _config(plain: Mapping[str, Any], path: Path) -> TextEncoderConfig:
-    others = f", others a pre-training takes as they are: --text-encoder hf:{path.parent}"
+    others = f", others a pre-training takes as they are: --text-encoder {shell_word(f'hf:{path.parent}')}"
     check_settings(plain, path, _FIXED, name="BERT", others=dict.fromkeys(_TAKEN_WHOLE, others))
     sizes = {}
     for name, what in _SIZES.items():

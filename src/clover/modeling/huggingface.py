@@ -93,7 +93,8 @@ def config_of(plain: Mapping[str, Any], *, source: str = "config.json") -> Any:
         raise CheckpointError(f"{source}: model_type {kind!r} is unknown to transformers; install a newer one")
     _check_extents(values, source)
     try:
-        return CONFIG_MAPPING[kind].from_dict(values)
+        with quiet_library():
+            return CONFIG_MAPPING[kind].from_dict(values)
     except Exception as error:
         raise CheckpointError(
             f"{source}: transformers refuses this config of a {kind} ({first_line(error, named=True)})"

@@ -30,7 +30,12 @@ class TransformerConfig:
     norm_epsilon: float = 1e-12
     """Epsilon of every LayerNorm (BERT's)."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Whether the sizes go together; not asked when this is made, for weights may bring other sizes yet.
+
+        Raises:
+            ConfigError: they do not.
+        """
         if self.num_heads < 1 or self.width % self.num_heads:
             raise ConfigError(f"transformer width {self.width} is not a multiple of {self.num_heads} heads")
 
@@ -64,6 +69,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
+        config.check()
         self.num_heads = config.num_heads
         self.dropout = config.dropout
         self.query_key_value = nn.Linear(config.width, 3 * config.width)

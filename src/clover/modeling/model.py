@@ -64,6 +64,23 @@ class ModelConfig:
     """Task heads."""
 
     def __post_init__(self) -> None:
+        if self.fused_pairing == "first_release" and self.fusion.kind != "concatenated":
+            raise ConfigError(
+                f"fused_pairing is first_release, which pools fused video tokens, and fusion.kind "
+                f"{self.fusion.kind} fuses the text's alone: use fusion.kind concatenated, or fused_pairing paper"
+            )
+
+    def check(self) -> None:
+        """Whether the sizes go together; not asked when this is made, for weights may bring other sizes yet.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        if isinstance(self.video, VideoEncoderConfig):
+            self.video.check()
+        if isinstance(self.text, TextEncoderConfig):
+            self.text.transformer.check()
+        self.fusion.transformer.check()
         if self.fusion.video_width != self.video.output_width:
             raise ConfigError(
                 f"fusion takes video tokens of width {self.fusion.video_width}, "
@@ -73,11 +90,6 @@ class ModelConfig:
             raise ConfigError(
                 f"the fusion encoder's width {self.fusion.transformer.width} is not "
                 f"the text encoder's {self.text.width}"
-            )
-        if self.fused_pairing == "first_release" and self.fusion.kind != "concatenated":
-            raise ConfigError(
-                f"fused_pairing is first_release, which pools fused video tokens, and fusion.kind "
-                f"{self.fusion.kind} fuses the text's alone: use fusion.kind concatenated, or fused_pairing paper"
             )
 
     @property
@@ -146,6 +158,7 @@ class CloverModel(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        config.check()
         self.config = config
         text_width, width = config.text.width, config.embedding_width
         self.video_encoder = (

@@ -98,6 +98,7 @@ def import_official(
     ours = translation.state
     try:
         config = _geometry(ours, video.config, task, num_heads)
+        config.check()
     except KeyError as error:
         missing = prefix + official_names(error.args[0])[0]
         raise CheckpointError(f"{source} is incomplete: {missing} is missing") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from clover.config import check_finite
 from clover.errors import CheckpointError
+from clover.files import shell_word
 
 _SWIN = {
     "model_type": ("swin", "another architecture"),
@@ -77,5 +78,5 @@ def check_swin(folder: Path) -> None:
     path = folder / "config.json"
     if not path.exists():
         return
-    others = f", others a pre-training takes as they are: --video-encoder hf:{folder}"
+    others = f", others a pre-training takes as they are: --video-encoder {shell_word(f'hf:{folder}')}"
     check_settings(read_published(path), path, _SWIN, name="Swin", others=dict.fromkeys(_SWIN, others))

@@ -247,7 +247,7 @@ def _geometry(
             _matrix(state, f"layers.{stage}.blocks.{block}.attn.relative_position_bias_table", names, source)
     frames, height, width = patches.shape[2:]
     try:
-        return VideoEncoderConfig(
+        config = VideoEncoderConfig(
             patch_size=(frames, height, width),
             width=len(patches),
             depths=tuple(len(stages[stage]) for stage in range(len(stages))),
@@ -256,8 +256,10 @@ def _geometry(
             feed_forward_ratio=len(hidden) / len(patches),
             clipped_window_bias="exact" if is_image else "published",
         )
+        config.check()
     except ConfigError as error:
         raise CheckpointError(f"{source} is of no Swin: {error}") from None
+    return config
 
 
 def _matrix(state: Mapping[str, Tensor], name: str, names: _FileNames, source: str) -> Tensor:

@@ -58,6 +58,13 @@ class VideoEncoderConfig:
     def __post_init__(self) -> None:
         if not 1 <= len(self.depths) <= _MOST_STAGES:
             raise ConfigError(f"depths has {len(self.depths)} stages; give 1 to {_MOST_STAGES}")
+
+    def check(self) -> None:
+        """Whether the sizes go together; not asked when this is made, for weights may bring other sizes yet.
+
+        Raises:
+            ConfigError: they do not.
+        """
         if len(self.depths) != len(self.num_heads):
             raise ConfigError(f"depths {self.depths} and num_heads {self.num_heads} differ in length")
         for stage, heads in enumerate(self.num_heads):
@@ -229,6 +236,7 @@ class VideoEncoder(nn.Module):
 
     def __init__(self, config: VideoEncoderConfig) -> None:
         super().__init__()
+        config.check()
         self.config = config
         self.patch_embedding = PatchEmbedding(config)
         self.mask_token = nn.Parameter(torch.empty(config.width))

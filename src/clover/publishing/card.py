@@ -12,7 +12,7 @@ from typing import Any
 
 from clover.errors import ConfigError
 from clover.files import is_hub_id
-from clover.publishing.history import Event, data_sources
+from clover.publishing.history import Event, data_sources, lacks_some_of
 from clover.publishing.records import Measurement, Records
 
 UNKNOWN = "unknown"
@@ -82,7 +82,7 @@ def model_card(
         _about(config, fingerprint, num_weights),
         _use(config),
         _origins(history),
-        _training(records),
+        _training(records, history),
         _figures(records),
         _limits(config, records, history, license_name),
     ]
@@ -204,13 +204,13 @@ def _origins(history: Sequence[Event]) -> str:
 
 def _told(event: Event, before: Sequence[Event]) -> str:
     """One event in words; what a file says of itself cannot leave its line."""
-    parts = ", ".join(_safe(part.replace("_", " ")) for part in event.parts) or "all parts"
+    names = {part: _safe(part.replace("_", " ")) for part in event.parts}
+    parts = ", ".join(f"{name} (in part)" if lacks_some_of(event, part) else name for part, name in names.items())
+    parts = parts or "all parts"
     title, name, digest = _safe(event.title), _safe(event.name), _safe(event.digest)
     if event.kind == "import":
-        fresh = ", ".join(map(_safe, event.fresh))
         of = "the list of its shards' SHA-256" if name.endswith(".index.json") else "SHA-256"
         told = f"{parts}: imported from `{name}` ({title}), {of} `{digest}`"
-        told += f"; it has no {fresh}, which began fresh" if fresh else ""
     elif event.kind == "encoder":
         told = f"{parts}: `{name}` of transformers ({title}), fingerprint `{digest}`"
     elif event.kind == "start":
@@ -223,6 +223,7 @@ def _told(event: Event, before: Sequence[Event]) -> str:
         data = f" on {', '.join(map(_safe, event.data))}" if event.data else ""
         of = f" of {parts}" if event.parts else ""
         told = f"{title}{of}: {event.num_steps:,} step{'s' if event.num_steps != 1 else ''}{data}"
+    told += f"; not in it, and fresh: {', '.join(map(_safe, event.fresh))}" if event.fresh else ""
     told += f"; resized: {', '.join(_safe(one.told) for one in event.resized)}" if event.resized else ""
     whose = "of the teacher" + "'s teacher" * (event.generation - 1)
     return f"{whose}: {told}" if event.generation else told
@@ -233,7 +234,7 @@ def _safe(text: str) -> str:
     return re.sub(r"[`<>\[\]|&\\]", "_", " ".join(text.split()))[:200]
 
 
-def _training(records: Records) -> str:
+def _training(records: Records, history: Sequence[Event]) -> str:
     lines = ["## Training", ""]
     if not records.run:
         return "\n".join(
@@ -251,10 +252,24 @@ def _training(records: Records) -> str:
         value = records.setting(setting)
         if value not in (None, "", [], 0):
             lines.append(f"- {about}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
-    start = run.get("starting_checkpoint")
-    lines.append(f"- started from: {f'the checkpoint with fingerprint `{start}`' if start else 'no checkpoint'}")
+    lines.append(f"- started from: {_start(records, history)}")
     lines += _made_with(records)
     return "\n".join([*lines, "", "### Data", "", *_data(records), ""])
+
+
+def _start(records: Records, history: Sequence[Event]) -> str:
+    """What the run began with; imported encoders have a fingerprint as checkpoints do, and are none.
+
+    Only a pre-training starts from them, by its setting ``init``; one that starts from a checkpoint leaves that event.
+    """
+    start = records.run.get("starting_checkpoint")
+    if not start:
+        return "no checkpoint"
+    own = [event for event in history if not event.generation]
+    is_told = any(event.kind == "start" and event.digest == start for event in own)
+    if records.setting("init") and not is_told and any(event.kind == "import" for event in own):
+        return "imported encoders (above)"
+    return f"the checkpoint with fingerprint `{start}`"
 
 
 def _made_with(records: Records) -> list[str]:

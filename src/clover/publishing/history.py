@@ -48,7 +48,8 @@ class Event:
     num_steps: int = 0
     """Of a run."""
     fresh: tuple[str, ...] = ()
-    """Parts that a file had no weights for; they were drawn by chance."""
+    """Parts that a file had no weights for, whole ones by name and others as `some_of` words them; they were drawn by
+    chance."""
     resized: tuple[Resized, ...] = ()
     """Tables of positions that were resized on the way."""
     generation: int = 0
@@ -62,6 +63,22 @@ def data_sources(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         settings: Plain settings of the run's data.
     """
     return [about for setting, about in _SOURCES.items() if settings.get(setting)]
+
+
+def some_of(part: str, count: int, total: int) -> str:
+    """A part of which some began fresh, as an event names it.
+
+    Args:
+        part: Its name.
+        count: Tensors that began fresh.
+        total: All that it has.
+    """
+    return f"{count} of {total} tensors of {part.replace('_', ' ')}"
+
+
+def lacks_some_of(event: Event, part: str) -> bool:
+    """Whether some, and not all, of a part began fresh; never of an event of an earlier version, which did not say."""
+    return any(told.endswith(f" tensors of {part.replace('_', ' ')}") for told in event.fresh)
 
 
 def kept_parts(history: Iterable[Event], parts: Sequence[str]) -> tuple[Event, ...]:

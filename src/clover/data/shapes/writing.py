@@ -14,7 +14,7 @@ from clover.data.processes import num_usable_cores, obey_parent
 from clover.data.shapes.sampling import ShapesConfig
 from clover.data.shapes.splits import held_out
 from clover.errors import DataError
-from clover.files import write_text
+from clover.files import shell_word, write_text
 
 CLOVER = "clover"
 """Name of the corpus's own layout."""
@@ -217,7 +217,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         unfinished = (Path(folder) / ".unfinished.json").is_file()
         state = "is an unfinished corpus" if unfinished else "is not a corpus (it has no corpus.json)"
-        raise DataError(f"{folder} {state}; write it with clover corpus shapes {folder}")
+        raise DataError(f"{folder} {state}; write it with clover corpus shapes {shell_word(folder)}")
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
