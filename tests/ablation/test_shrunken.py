@@ -92,3 +92,49 @@ def test_two_systems_a_seed_and_the_report(tmp_path):
     assert refused.stderr.startswith(
         f"clover: {out} holds an ablation with other settings (num_steps: 3 there, 5 here)"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["everybody, as a terminal does it", "the command alone"])
+def test_ctrl_c_stops_the_runs_side_by_side_and_begins_no_other(tmp_path, whom):
+    out = tmp_path / "ablation"
+    small = SMALL.replace("--jobs 1", "--jobs 2").replace("--num-steps 3", "--num-steps 5000")
+    command = [*COMMAND, "ablate", "--out", str(out), *small.split(), "--systems", "comb", "tma", "tma-sm", "clover"]
+    run = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # who runs tests in the background ignores it
+    )
+    while run.poll() is None and len(logs := list(out.glob("runs/*/seed-0/pretraining/pretraining/log.jsonl"))) < 2:
+        time.sleep(0.05)
+    assert all(log.read_text() for log in logs) or run.poll() is None
+    (os.killpg if whom.startswith("everybody") else os.kill)(run.pid, signal.SIGINT)
+    said = run.communicate(timeout=300)[1]
+    assert run.returncode == 130, said
+    assert "Traceback" not in said
+    begun = {path.parts[-2] for path in out.glob("runs/*/seed-0")}
+    assert begun == {"comb", "tma"}
+    assert not list(out.glob("runs/*/seed-0/done.json"))
+
+
+@pytest.mark.slow
+def test_figures_that_are_broken_are_made_again_once_they_are_removed(tmp_path):
+    out = tmp_path / "ablation"
+    command = ["ablate", "--out", str(out), *SMALL.split(), "--systems", "ind-a"]
+    run(*command)
+    place = out / "runs" / "ind-a" / "seed-0"
+    before = {path.name: path.read_bytes() for path in place.glob("*.json")}
+    (place / "zero_shot.npz").write_bytes(b"cut")
+    report = [*COMMAND, "ablate", "report", str(out)]
+    broken = subprocess.run(report, capture_output=True, text=True, env=environment(), check=False)
+    assert broken.returncode == 2
+    assert f"remove {place / 'zero_shot.json'} and run the ablation again" in broken.stderr
+    (place / "zero_shot.json").unlink()
+    missing = subprocess.run(report, capture_output=True, text=True, env=environment(), check=False)
+    assert f"{place / 'zero_shot.json'} is missing; run the ablation again" in missing.stderr
+    assert "1 runs, 0 of them done before" in run(*command).stderr
+    assert all((place / name).read_bytes() == before[name] for name in ("zero_shot.json", "open.json", "choice.json"))
+    run("ablate", "report", str(out))

@@ -30,6 +30,9 @@ from clover.training.records import environment
 DONE = "done.json"
 """In the folder of a run that is whole: seconds of its parts, and on what it ran."""
 
+_MEASURED = ("zero_shot", "open", "choice")
+"""Parts of a run that leave figures."""
+
 _TUNING_SHARE = 0.5
 """Cost of fine-tuning and evaluating over that of pre-training Clover, for the time left."""
 
@@ -50,8 +53,9 @@ class Job:
         return place / f"seed-{self.seed}"
 
     def is_done(self, ablation: AblationFolder) -> bool:
-        """Whether it is whole."""
-        return (self.folder(ablation) / DONE).is_file()
+        """Whether it is whole; figures that a user has removed, because they were broken, are made again."""
+        folder = self.folder(ablation)
+        return all((folder / name).is_file() for name in (DONE, *(f"{name}.json" for name in _MEASURED)))
 
     @property
     def title(self) -> str:

@@ -147,6 +147,8 @@ def read_figures(path: Path) -> dict[str, Any]:
     Raises:
         DataError: the file is missing or broken.
     """
+    if not Path(path).is_file():
+        raise DataError(f"{path} is missing; run the ablation again")
     try:
         plain = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -6,12 +6,14 @@ import heapq
 import multiprocessing
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 
 import torch
 
@@ -105,7 +107,8 @@ def _done(works: Sequence[Doing], num_processes: int) -> Iterator[Job]:
         return
     threads = max(1, num_cpus() // num_processes)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_begin, initargs=(threads,)) as pool:
+    stop = context.Event()
+    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_begin, initargs=(threads, stop)) as pool:
         waiting = {pool.submit(_do, work): work.job for work in works}
         try:
             for future in as_completed(waiting):
@@ -113,31 +116,45 @@ def _done(works: Sequence[Doing], num_processes: int) -> Iterator[Job]:
                     raise InterruptedRunError(*stopped)
                 yield waiting[future]
         except BrokenProcessPool as error:
+            stop.set()
             raise TrainingError(
                 "a run was killed from outside, perhaps for want of memory; run the same command again, with fewer "
                 "--jobs if it happens again"
             ) from error
+        except BaseException:
+            stop.set()  # those that are at work save what they have, and none begins another
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(threads: int) -> None:
+_stop: Event | None = None
+"""In each process: set when all are to end."""
+
+
+def _begin(threads: int, stop: Event) -> None:
     """In each process, before its first run."""
+    global _stop
+    _stop = stop
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(threads)
     keep_freed_memory()
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(os.getppid(), stop), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
-    """A run whose command was killed must not go on in the background; its states are on the disk."""
+def _end_with(parent: int, stop: Event) -> None:
+    """A run whose command was killed or asked to stop must not go on in the background; its states are on the disk."""
     while os.getppid() == parent:
-        time.sleep(1.0)
+        if stop.wait(1.0):
+            os.kill(os.getpid(), signal.SIGTERM)  # in training it is heard, and the state saved
+            return
     os._exit(1)
 
 
 def _do(work: Doing) -> tuple[str, int] | None:
     """Do a run; its message and the signal's number where it was asked to stop (that error cannot be sent)."""
+    if _stop is not None and _stop.is_set():  # the pool hands out one run more than there are processes
+        return "", int(signal.SIGTERM)
     try:
         work.run()
     except InterruptedRunError as error:
