@@ -135,6 +135,6 @@ def test_figures_that_are_broken_are_made_again_once_they_are_removed(tmp_path):
     (place / "zero_shot.json").unlink()
     missing = subprocess.run(report, capture_output=True, text=True, env=environment(), check=False)
     assert f"{place / 'zero_shot.json'} is missing; run the ablation again" in missing.stderr
-    assert "1 runs, 0 of them done before" in run(*command).stderr
+    assert "1 run, 0 of them done before" in run(*command).stderr
     assert all((place / name).read_bytes() == before[name] for name in ("zero_shot.json", "open.json", "choice.json"))
     run("ablate", "report", str(out))

@@ -21,6 +21,7 @@ from clover.ablation.folders import AblationFolder
 from clover.ablation.jobs import Doing, Job
 from clover.ablation.settings import AblationConfig
 from clover.allocator import keep_freed_memory
+from clover.data.annotations.problems import counted
 from clover.errors import ConfigError, TrainingError
 from clover.training.compute import ComputeConfig
 from clover.training.interruption import InterruptedRunError
@@ -90,7 +91,7 @@ def run_jobs(
         say("no runs for this machine: there are more machines than runs (--part)")
         return
     left = [job for job in jobs if not job.is_done(folder)]
-    say(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before")
+    say(f"{counted(len(jobs), 'run')}, {len(jobs) - len(left)} of them done before")
     if not left:
         return
     clock = _Clock(left, say)

@@ -15,6 +15,7 @@ from clover.ablation.folders import AblationFolder
 from clover.ablation.results import Results, read_results
 from clover.ablation.settings import AblationConfig, stored
 from clover.config import to_plain
+from clover.data.annotations.problems import counted
 from clover.data.shapes.corpus import read_pairs, read_paragraphs, read_questions
 from clover.data.video import read_frames
 from clover.errors import DataError
@@ -103,13 +104,14 @@ def _report(
 ) -> AblationReport:
     machine = _machine(results)
     seeds = {seed for _, seed in results.runs}
+    done = [(len(results.runs), "run"), (len(results.systems), "system"), (len(seeds), "seed")]
     facts = [
-        f"{len(results.runs)} runs of {len(results.systems)} systems, {len(seeds)} seeds"
+        "{} of {}, {}".format(*(counted(number, what) for number, what in done))
         + (f", and {len(results.sweeps)} with one setting changed" if results.sweeps else ""),
         f"{config.corpus.num_videos} generated videos, {config.corpus.noise_share:.0%} of training captions noise",
         f"{config.num_steps} steps of {config.batch_size}, evaluated on the {config.evaluated_split} split",
         f"{_seconds(results) / 3600:.1f} hours of runs on {', '.join(machine['gpus'] or machine['processors'])}, "
-        f"{' or '.join(map(str, machine['threads_per_run']))} thread(s) each",
+        f"{' or '.join(counted(number, 'thread') for number in machine['threads_per_run'])} each",
     ]
     counts = Counter(each.verdict for each in judged)
     headline = [(str(counts[verdict]), f"claims {told}") for verdict, told in _TOLD.items() if counts[verdict]]
@@ -195,7 +197,10 @@ def _effect_plots(judged: list[Judged]) -> list[Plot]:
         groups.setdefault(EVALUATIONS[each.claim.what.evaluation], []).append(line)
     if not groups:
         return []
-    about = "Differences between systems with intervals; dots are seeds, diamonds the paper's differences"
+    about = (
+        "Differences between systems: the mean (tick), its 95 % interval over seeds and queries (bar), every seed "
+        "(dots) and the paper's difference (diamond)"
+    )
     return [Plot(name="effects", svg=effect_plot(groups, "points of R@1 or accuracy"), about=about)]
 
 
@@ -205,14 +210,16 @@ def _histograms(results: Results) -> Plot:
         scores = tables.runs_of(results, name)[0].queries("zero_shot.json")["captions_scores"].astype(np.float32)
         is_other = ~np.eye(len(scores), dtype=bool)
         found[SYSTEMS[name].title] = np.diag(scores), scores[is_other]
-    about = "Histograms of cosines by system, of its first seed"
+    about = "Cosines of captions with their own video and with the others, by system, of its first seed"
     return Plot(name="similarities", svg=similarity_histograms(found), about=about)
 
 
 def _curves(results: Results) -> Plot:
     logs = {SYSTEMS[name].title: [run.log for run in tables.runs_of(results, name)] for name in _main(results)}
     names = ["pair_alignment", "video_alignment", "masked_words", "text_ranking"]
-    return Plot(name="curves", svg=curves(logs, names), about="Losses of pre-training over the steps, by system")
+    return Plot(
+        name="curves", svg=curves(logs, names), about="Losses of pre-training over the steps, by system; smoothed"
+    )
 
 
 def _sweep_sections(results: Results) -> list[Section]:
@@ -224,7 +231,9 @@ def _sweep_sections(results: Results) -> list[Section]:
         {titles[name]: found for name, found in points.items()}, {titles[name]: SWEEPS[name].own for name in points}
     )
     text = "One seed, one setting of Clover changed at a time. " + tables.chance_of_sweeps(results)
-    plot = Plot(name="sweeps", svg=svg, about="Figures over the values of each setting")
+    plot = Plot(
+        name="sweeps", svg=svg, about="Figures over the values of each setting; the dotted line is Clover's own value"
+    )
     return [Section(title="Sensitivity", text=text, tables=tables.sweep_tables(results), plots=[plot])]
 
 

@@ -115,8 +115,9 @@ def claims_table(judged: Sequence[Judged]) -> Table:
     note = (
         "R@1 or accuracy, in points. Paragraphs play DiDeMo, captions MSR-VTT, the choice of a sentence LSMDC-MC, open "
         "questions TGIF-Frame. A claim holds, or does not, where both intervals lie on one side of 0. Of this "
-        "many claims about one in twenty single intervals would miss 0 by chance. Table 4 is judged on all captions, "
-        "not those that the paper chooses; where the paper's own difference is negative, the claim is its text's alone."
+        "many claims about one in twenty single intervals would miss 0 by chance. Table 4 is judged on a caption of "
+        "every video, not on those that the paper chooses; where the paper's own difference is negative, the claim is "
+        "its text's alone."
     )
     return Table(headings=headings, rows=rows, note=note, num_names=3)
 

@@ -39,7 +39,7 @@ class AblateOptions:
     out: str = "ablation"
     """Folder for everything."""
     seeds: int = 5
-    """Seeds of every system."""
+    """Seeds of every system; with --quick one, unless another number is given."""
     systems: tuple[str, ...] = tuple(name for name, system in SYSTEMS.items() if not system.is_footnote)
     """Which; besides the seven of the paper ind-a-compute, ind-f-compute and comb-compute, which get Clover's compute,
     comb-fresh and clover-fresh, which start from nothing, and tma-sm-adjectives, which masks adjectives too."""
@@ -106,7 +106,8 @@ def _defaults(words: Sequence[str]) -> AblateOptions:
         raise ConfigError(
             f"{out} holds an ablation that is not the quick one; leave --quick out, or give another --out"
         )
-    return AblateOptions(config=before or (quick() if is_quick else AblationConfig()))
+    config = before or (quick() if is_quick else AblationConfig())
+    return AblateOptions(config=config, seeds=1 if is_quick else AblateOptions().seeds)
 
 
 def _jobs(name: str, options: AblateOptions) -> list[Job]:

@@ -41,9 +41,9 @@ def effect_plot(groups: Mapping[str, Sequence[EffectLine]], unit: str) -> bytes:
     for axis, (title, lines) in zip(axes[:, 0], groups.items(), strict=True):
         for place, line in enumerate(lines):
             low, high = line.interval
-            axis.plot([low, high], [place, place], color="#1f7a4d", linewidth=2.2, solid_capstyle="butt")
-            axis.plot(line.by_seed, [place] * len(line.by_seed), ".", color="#7fb69a", markersize=4)
-            axis.plot([line.mean], [place], "|", color="#123", markersize=11)
+            axis.plot([low, high], [place, place], color="#8cc4a6", linewidth=4, solid_capstyle="butt")
+            axis.plot(line.by_seed, [place] * len(line.by_seed), ".", color="#123", alpha=0.6, markersize=4)
+            axis.plot([line.mean], [place], "|", color="#123", markersize=13, markeredgewidth=2)
             if line.published is not None:
                 axis.plot([line.published], [place], "D", color="#a04a2a", markersize=4)
         axis.axvline(0, color="#888", linewidth=0.8)

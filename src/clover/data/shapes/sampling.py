@@ -27,7 +27,7 @@ class ShapesConfig:
     """Settings of a generated corpus; the same settings give the same corpus on every machine."""
 
     num_videos: int = 6000
-    """Number of videos in all; a tenth of them is for testing and 3 % for validation."""
+    """Number of videos in all; a share of them is for testing and for validation."""
     seed: int = 0
     """Everything is drawn from this number."""
     size: int = 96
