@@ -127,6 +127,36 @@ def test_no_system_has_learned_these_kinds_of_questions(kind):
         assert found < NOT_LEARNED[kind] + 3
 
 
+LONG = json.loads((ROOT / "benchmarks" / "results" / "ablation_long.json").read_text())
+TOLD_OF_LONG = """
+captions recall_at_1 | by 8.0 (5.2 to 10.8
+captions recall_at_10 | R@10 5.7, 3.4 to 8.0
+choice accuracy | by 6.1 (3.1 to 9.1
+paragraphs recall_at_1 | 1.8 (−2.5 to 6.0
+"""
+
+
+@pytest.mark.parametrize("line", TOLD_OF_LONG.strip().splitlines())
+def test_the_page_tells_what_longer_runs_change(line):
+    names, told = line.split(" | ")
+    (effect,) = (each for each in LONG["effects"] if [each["evaluation"], each["metric"]] == names.split())
+    assert (effect["first"], effect["second"], len(effect["by_seed"])) == ("clover", "ind-a-compute", 2)
+    shown = [float(number.replace("−", "-")) for number in re.findall(r"[−\d.]+", told.removeprefix("R@10"))]
+    assert shown == pytest.approx([effect["mean"], *effect["interval"]], abs=0.051)
+    assert told in " ".join(page().split())
+
+
+def test_the_page_shows_the_longer_runs():
+    values = {(row["system"], row["seed"], row["evaluation"], row["metric"]): row["value"] for row in LONG["rows"]}
+    for system, start in (("ind-a-compute", "| IND-A, 3,457 steps |"), ("clover", "| Clover, 1,200 steps |")):
+        (row,) = (line for line in page().splitlines() if line.startswith(start))
+        for cell, evaluation in zip(row.split("|")[2:6], ("paragraphs", "captions", "choice", "open"), strict=True):
+            figures = [values[system, seed, evaluation, METRIC[evaluation]] for seed in (0, 1)]
+            assert cell.strip() == ", ".join(f"{figure:.1f}" for figure in figures)
+    assert LONG["settings"] == FOUND["settings"] | {"num_steps": 1200}
+    assert LONG["warm_encoders"] == SWEEP["warm_encoders"]
+
+
 SWEEP = json.loads((ROOT / "benchmarks" / "results" / "ablation_sweep.json").read_text())
 OUTSIDE = {
     ("temperature", "0.2", "paragraphs"),
@@ -176,7 +206,8 @@ def test_what_the_sweep_tells():
 
 
 def test_the_page_shows_these_figures():
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page().splitlines() if " ± " in line]
+    lines = [line for line in page().splitlines() if line.startswith("|") and " ± " in line]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     names = [*SEVEN, *(name for name, system in SYSTEMS.items() if system.has_compute_of), "clover"]
     for name, (_, *cells) in zip(names, rows, strict=True):
         for cell, evaluation in zip(cells, ("paragraphs", "captions", "choice", "open"), strict=True):
