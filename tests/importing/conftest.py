@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from plain_swin import made_state
 
 from clover.data.shapes.corpus import ShapesConfig, write_corpus
 
@@ -31,3 +32,11 @@ def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shapes") / "corpus"
     write_corpus(folder, ShapesConfig(num_videos=24, size=64), num_processes=1)
     return folder
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """A small file in the layout of torchvision."""
+    place = tmp_path_factory.mktemp("swin3d") / "swin3d.pth"
+    torch.save(made_state(width=8, depths=(2, 1), heads=(2, 4), window=(2, 4, 4), patch=(2, 4, 4)), place)
+    return place

@@ -30,13 +30,6 @@ def run(*arguments):
     return main([str(argument) for argument in arguments])
 
 
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    place = tmp_path_factory.mktemp("swin3d") / "swin3d.pth"
-    torch.save(made_state(width=8, depths=(2, 1), heads=(2, 4), window=(2, 4, 4), patch=(2, 4, 4)), place)
-    return place
-
-
 @pytest.fixture
 def init(video, bert, tmp_path):
     assert run("import", "--video", video, "--text", bert[1], "--out", tmp_path / "init") == 0

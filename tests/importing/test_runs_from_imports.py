@@ -4,8 +4,6 @@ import json
 import shutil
 
 import pytest
-import torch
-from plain_swin import made_state
 from safetensors.torch import load_file
 
 from clover.cli import main
@@ -17,13 +15,6 @@ SIZES = ["--model.video.width", 8, "--model.fusion.video-width", 16, "--model.vi
 
 def run(*arguments):
     return main([str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    place = tmp_path_factory.mktemp("swin3d") / "swin3d.pth"
-    torch.save(made_state(width=8, depths=(2, 1), heads=(2, 4), window=(2, 4, 4), patch=(2, 4, 4)), place)
-    return place
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from clover.evaluation.predictions import Predictions, predict_answers, predict_
 from clover.evaluation.retrieval import evaluate_retrieval
 from clover.evaluation.views import ClipView, read_clip
 from clover.pipeline import Clover
+from clover.publishing.history import fine_tunings
 
 _BASELINES: tuple[ClipView, ...] = ("shuffled_frames", "single_frame")
 
@@ -101,8 +102,8 @@ def evaluate_benchmark(
     row = data.benchmark
     _check_head(clover, row, by_fusion)
     run, doubtful_run = run or {}, doubtful_run or {}
-    is_own = run.get("benchmark") == row.name
-    if is_zero_shot and (is_own or row.name in _fine_tunings(clover)):
+    is_own, tuned_on = run.get("benchmark") == row.name, fine_tunings(clover.history)
+    if is_zero_shot and (is_own or row.name in tuned_on):
         raise ConfigError(f"this checkpoint was fine-tuned on {row.title}: its result is not zero-shot")
     split = data.split("test")
     frequent = _most_frequent_answer(data) if row.family == "answer" else None
@@ -135,7 +136,7 @@ def evaluate_benchmark(
         checksums=data.checksums,
         remarks=[
             *_remarks(row, split, seen, selected_on),
-            *_past(row, run, _fine_tunings(clover), is_zero_shot),
+            *_past(row, run, tuned_on, is_zero_shot),
             *_doubts(doubtful_run),
             *_seen_before(seen, run or doubtful_run),
         ],
@@ -166,16 +167,6 @@ def _shown(
     return found
 
 
-def _fine_tunings(clover: Clover) -> set[str]:
-    """What the weights were fine-tuned on, by their own history, which no other file beside them can take away."""
-    return {
-        name
-        for event in clover.history
-        if event.kind == "run" and event.title == "fine-tuning" and not event.generation
-        for name in event.data
-    }
-
-
 def _remarks(row: Benchmark, split: Split, seen: Measured, selected_on: str) -> list[str]:
     """What a reader of the number should know of its data."""
     remarks = [*split.remarks, *([row.caution] if row.caution else [])]
@@ -191,9 +182,9 @@ def _remarks(row: Benchmark, split: Split, seen: Measured, selected_on: str) -> 
     return remarks
 
 
-def _past(row: Benchmark, run: Mapping[str, Any], fine_tunings: set[str], is_zero_shot: bool) -> list[str]:
+def _past(row: Benchmark, run: Mapping[str, Any], tuned_on: set[str], is_zero_shot: bool) -> list[str]:
     """What a reader should know of the checkpoint's training."""
-    known = {run["benchmark"]} if "benchmark" in run else fine_tunings
+    known = {run["benchmark"]} if "benchmark" in run else tuned_on
     if row.name in known:
         return []
     if known:

@@ -38,7 +38,7 @@ from clover.experiment.tasks import AnswerTask, Task
 from clover.files import write_text
 from clover.modeling.weights import load_strictly
 from clover.pipeline import Clover
-from clover.publishing.history import Event
+from clover.publishing.history import FINE_TUNING, Event
 from clover.training.adapters import LoraConfig, Part, merge_adapters, prepare, without_adapters
 from clover.training.checkpoint import forget_states
 from clover.training.compute import Compute
@@ -147,7 +147,7 @@ class Finetuning:
         if self.selection is not None:
             current().wait()  # the first may still be writing it
             _Best(self.folder).restore(tuned)
-        event = Event(kind="run", title="fine-tuning", data=(self.trained_on,), num_steps=self.stage.num_steps)
+        event = Event(kind="run", title=FINE_TUNING, data=(self.trained_on,), num_steps=self.stage.num_steps)
         tuned.history = (*clover.history, Event(kind="start", digest=clover.fingerprint), event)
         with current().first_alone():
             if current().is_first:

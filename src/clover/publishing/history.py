@@ -28,6 +28,10 @@ _SOURCES = {
 """By setting of a run's data: a name, and what it is."""
 
 
+FINE_TUNING = "fine-tuning"
+"""Title of such a run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """One thing that made the weights what they are."""
@@ -63,6 +67,16 @@ def data_sources(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         settings: Plain settings of the run's data.
     """
     return [about for setting, about in _SOURCES.items() if settings.get(setting)]
+
+
+def fine_tunings(history: Iterable[Event]) -> set[str]:
+    """What weights were fine-tuned on, not their teacher's: it travels with them, whatever lies beside them."""
+    return {
+        name
+        for event in history
+        if event.kind == "run" and event.title == FINE_TUNING and not event.generation
+        for name in event.data
+    }
 
 
 def some_of(part: str, count: int, total: int) -> str:
